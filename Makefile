@@ -1,0 +1,47 @@
+# Two commands set up everything: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# uv takes a folder of local wheels from pip's configuration, where there is one.
+WHEELS  = $(shell $(BIN)/pip config get global.find-links 2>/dev/null || echo "$$PIP_FIND_LINKS")
+READY  := $(VENV)/.ready
+
+.PHONY: demo test test-fast dashboard bench lint lock clean
+
+demo: $(READY)
+	@$(BIN)/emsam data synthetic demo
+	@$(BIN)/emsam pipeline --data demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+test-fast: $(READY)
+	$(BIN)/pytest -m "not slow"
+
+dashboard: $(READY)
+	@$(BIN)/streamlit run dashboards/app.py --server.headless true \
+		--server.address 127.0.0.1 --browser.gatherUsageStats false
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Written only when everything is installed, so that an interrupted installation is taken up again.
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; v = sys.version_info; \
+		sys.exit(None if (3, 11) <= v < (3, 14) else "Python 3.11 to 3.13 is needed; set PYTHON=")'
+	@$(BIN)/python -m pip install --quiet "uv>=0.5"
+	UV_FIND_LINKS="$(WHEELS)" $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode \
+		--requirements requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# Pins without hashes and without a local version, so that a CPU wheel may stand in for torch.
+lock:
+	UV_FIND_LINKS="$(WHEELS)" $(BIN)/uv pip compile --quiet --all-extras --python-version 3.11 \
+		--no-annotate --no-header pyproject.toml | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf $(VENV) .emsam data runs

@@ -1,0 +1,5 @@
+"""The ``emsam`` command."""
+
+from emsam.cli.app import main
+
+__all__ = ["main"]

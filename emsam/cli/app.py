@@ -1,0 +1,64 @@
+"""Entry point of the ``emsam`` command and what every command shares.
+
+Heavy imports live inside the commands that need them, so that ``emsam --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from emsam.cli import data, model, registry
+from emsam.errors import InputError
+from emsam.quiet import QUIET_ENVIRONMENT
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
+
+class _InOrderOfUse(TyperGroup):
+    """Lists the commands in the order in which a lab comes to them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        order = ["data", "train", "evaluate", "score", "model", "registry", "promote", "segment"]
+        return [*order, *(name for name in super().list_commands(ctx) if name not in order)]
+
+
+app = typer.Typer(
+    name="emsam",
+    cls=_InOrderOfUse,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Fine-tune, judge, promote and use segmentation models of electron-microscopy images.",
+    epilog="Folders and addresses are set by EMSAM_* variables; see docs/architecture.md.",
+)
+app.add_typer(data.app, name="data", rich_help_panel="Data")
+model.add_commands(app)
+registry.add_commands(app)
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one line on stderr and an exit status."""
+    for name, value in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    except InputError as error:
+        _fail(error, EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
+    except Exception as error:
+        name = type(error).__name__
+        if name == "TrainingStopped":
+            _fail(error, EXIT_STOPPED)
+        if name in ("TrainingFailed", "VersioningFailed"):
+            _fail(error, EXIT_FAILED)
+        raise
+
+
+def _fail(message: object, status: int) -> None:
+    print(f"emsam: {message}", file=sys.stderr)
+    sys.exit(status)

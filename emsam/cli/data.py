@@ -1,0 +1,150 @@
+"""``emsam data …``: volumes in, checked and versioned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emsam.cli.console import AsJson, emit, progress, table
+from emsam.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, help="Volumes: make, ingest, check, publish.")
+
+Name = Annotated[str, typer.Argument(help="Name of the volume.")]
+
+
+@app.command(
+    epilog="Example: emsam data synthetic demo --shape 32,256,256 --seed 0",
+)
+def synthetic(
+    name: Name,
+    shape: Annotated[str, typer.Option(help="z,y,x in voxels.")] = "32,256,256",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same voxels.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write a synthetic EM volume with labels of neurites and mitochondria."""
+    from emsam.data.synthetic import synthesize_volume
+    from emsam.settings import Settings
+
+    sides = _triple("--shape", shape, int)
+    store = Settings().volume_path(_checked(name))
+    with progress(f"synthesizing {name}") as report:
+        volume = synthesize_volume(name, store, shape=sides, seed=seed, progress=report)
+    _print_volume(volume, as_json)
+
+
+@app.command(
+    epilog="Example: emsam data ingest ca1 --image em.tif --labels neurites=cells.tif "
+    "--voxel-size 5,5,5 --split train=0-43,val=44-62",
+)
+def ingest(
+    name: Name,
+    image: Annotated[Path, typer.Option(help="Grey z,y,x TIFF stack.")],
+    voxel_size: Annotated[str, typer.Option(help="z,y,x in nm.")],
+    labels: Annotated[
+        list[str] | None, typer.Option(help="TASK=FILE of instance ids; repeatable.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="z-ranges, both ends included.")] = "",
+    licence: Annotated[str, typer.Option(help="Terms of the data, kept with the volume.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Check an image stack with its labels and store it as OME-Zarr."""
+    from emsam.data.ingest import Source, ingest_volume
+    from emsam.settings import Settings
+
+    source = Source(
+        image, parse_labels(labels), _triple("--voxel-size", voxel_size, float), split, licence
+    )
+    with progress(f"ingesting {name}") as report:
+        volume = ingest_volume(_checked(name), source, Settings().volume_path(name), report)
+    _print_volume(volume, as_json)
+
+
+@app.command(epilog="Example: emsam data check ca1")
+def check(name: Name, as_json: AsJson = False) -> None:
+    """Say what a volume holds and what was found when it was ingested."""
+    from emsam.data.store import Volume
+    from emsam.settings import Settings
+
+    _print_volume(Volume(Settings().volume_path(name)), as_json)
+
+
+@app.command(epilog="Example: emsam data publish ca1")
+def publish(name: Name, as_json: AsJson = False) -> None:
+    """Make a volume a data set version: DVC add, push, verify, tag."""
+    from dataclasses import asdict
+
+    from emsam import versioning
+    from emsam.settings import Settings
+
+    say = (lambda line: None) if as_json else (lambda line: typer.echo(line, err=True))
+    version = versioning.publish(name, Settings(), say)
+    emit(asdict(version), as_json, [f"{version.tag}  {version.digest}  {version.size} bytes"])
+
+
+@app.command(epilog="Example: emsam data log ca1")
+def log(name: Name, as_json: AsJson = False) -> None:
+    """List the published versions of a volume."""
+    from dataclasses import asdict
+
+    from emsam import versioning
+
+    found = versioning.versions(name)
+    rows = [[v.tag, v.digest, v.date, v.author, f"{v.size / 1e6:.1f} MB"] for v in found]
+    emit(
+        [asdict(version) for version in found],
+        as_json,
+        table(f"versions of {name}", ["version", "digest", "date", "author", "size"], rows),
+    )
+
+
+def parse_labels(items: list[str] | None) -> dict[str, Path]:
+    """``["neurites=cells.tif"]`` → ``{"neurites": Path("cells.tif")}``."""
+    labels: dict[str, Path] = {}
+    for item in items or ():
+        task, equals, path = item.partition("=")
+        if not equals or not path:
+            raise InputError(f"--labels {item}: write it as TASK=FILE, such as neurites=cells.tif")
+        if task in labels:
+            raise InputError(f"--labels {item}: {task} is given twice; name one file a task")
+        labels[task] = Path(path)
+    return labels
+
+
+def _checked(name: str) -> str:
+    """A name that can be a folder, a git tag and part of a DVC path."""
+    import re
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise InputError(f"{name!r}: a volume's name has letters, digits, '-' and '_' alone")
+    return name
+
+
+def _triple(option: str, text: str, kind: type) -> tuple:  # type: ignore[type-arg]
+    try:
+        values = tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise InputError(f"{option} {text}: three numbers z,y,x are needed, such as 30,8,8")
+    return values
+
+
+def _print_volume(volume, as_json: bool) -> None:  # type: ignore[no-untyped-def]
+    from dataclasses import asdict
+
+    info = volume.info
+    document = asdict(info) | {
+        "path": str(volume.path), "shape": volume.shape, "tasks": volume.tasks
+    }  # fmt: skip
+    splits = ", ".join(f"{name} {a}-{b}" for name, (a, b) in info.splits.items())
+    lines = [
+        f"{volume.path}",
+        f"  shape {' × '.join(map(str, volume.shape))} (z, y, x), voxel "
+        f"{' × '.join(f'{side:g}' for side in info.voxel_size)} nm",
+        f"  labels: {', '.join(volume.tasks) or 'none'};  splits: {splits}",
+        *(f"  warning: {warning}" for warning in info.warnings),
+    ]
+    emit(document, as_json, lines)

@@ -1,0 +1,187 @@
+"""Commands that train, judge and use a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emsam.cli.console import (
+    AsJson,
+    DataName,
+    Overrides,
+    ParamsFile,
+    TaskName,
+    emit,
+    progress,
+    resolve_params,
+    score_lines,
+)
+
+model_app = typer.Typer(no_args_is_help=True, help="Networks: what they are made of.")
+
+ModelName = Annotated[str, typer.Argument(help="Run directory, NAME@champion or NAME/VERSION.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put this file's commands under ``emsam``."""
+    panel = "Train and judge"
+    app.add_typer(model_app, name="model", rich_help_panel=panel)
+    app.command(
+        rich_help_panel=panel,
+        epilog="Example: emsam train --data demo --task neurites --run runs/first "
+        "--set train.steps=200",
+    )(train)
+    app.command(
+        rich_help_panel=panel, epilog="Example: emsam evaluate runs/first --data demo --split val"
+    )(evaluate)
+    app.command(
+        rich_help_panel=panel,
+        epilog="Example: emsam score --truth cells.tif --pred mine.tif --task neurites",
+    )(score)
+    app.command(
+        rich_help_panel="Use",
+        epilog="Example: emsam segment em.tif --model emsam-neurites@champion --out ids.tif",
+    )(segment)
+
+
+@model_app.command(epilog="Example: emsam model info --set model.name=unet")
+def info(params: ParamsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Print a network's parts and their parameters."""
+    from emsam.model.build import build_model
+
+    resolved = resolve_params(params, overrides)
+    parts = {
+        name: sum(p.numel() for p in part.parameters())
+        for name, part in build_model(resolved).named_children()
+    }
+    total = sum(parts.values())
+    document = {"model": resolved.model.name, "parameters": total, "parts": parts}
+    lines = [f"{resolved.model.name}: {total:,} parameters"]
+    emit(document, as_json, lines + [f"  {name:10} {count:>12,}" for name, count in parts.items()])
+
+
+def train(
+    data: DataName,
+    task: TaskName = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run directory; by default named after the job.")
+    ] = None,
+    params: ParamsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune a model in a process of its own; go on where it was stopped."""
+    from emsam.launch.process import run_training
+    from emsam.settings import Settings
+    from emsam.train.prepare import prepare_run
+
+    resolved = resolve_params(params, overrides, task=task, data__name=data)
+    job = prepare_run(resolved, Settings(), run)
+    with progress(f"training {job.name}") as report:
+        run_training(job, lambda status: report(*training_progress(status)))
+    status = job.status()
+    emit(
+        {"run": str(job.path)} | status,
+        as_json,
+        [f"{job.path}: {status['state']} at step {status['step']}, {status['seconds']:.0f} s"],
+    )
+
+
+def training_progress(status: dict[str, Any]) -> tuple[int, int, str]:
+    """(done, total, note) of a run's status; per cent where the budget is in minutes."""
+    loss = status.get("metrics", {}).get("train/loss")
+    note = f"loss {loss:.3f}" if loss is not None else "starting"
+    if status.get("steps"):
+        return status["step"], status["steps"], note
+    return round(100 * status.get("fraction", 0)), 100, note
+
+
+def evaluate(
+    model: ModelName,
+    data: DataName,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on the slices of a split; a run keeps its scores, figures and masks."""
+    from emsam.data.store import Volume
+    from emsam.settings import Settings
+    from emsam.train.run_directory import RunDirectory
+
+    settings = Settings()
+    volume = Volume(settings.volume_path(data))
+    with progress(f"evaluating on {data} {split}") as report:
+        if RunDirectory(Path(model)).exists():
+            from emsam.train.evaluation import evaluate_run
+
+            document = evaluate_run(RunDirectory(Path(model)), volume, split, report)
+        else:
+            document = _evaluate_registered(model, volume, split, settings, report)
+    emit(document, as_json, score_lines(f"{model} on {data} {split}", document["means"]))
+
+
+def _evaluate_registered(
+    reference: str, volume: Any, split: str, settings: Any, report: Any
+) -> dict[str, Any]:
+    from emsam.segment.evaluate import evaluate_slices, summarize
+
+    network, params = open_network(reference, settings)
+    volume.require_task(params.task)
+    results = evaluate_slices(network, volume, params, volume.slices(split), report)
+    pairs = [(each.z, each.scores) for each in results]
+    rows = [{"z": z} | scores for z, scores in pairs]
+    return {"model": reference, "means": summarize(pairs, params.evaluate), "rows": rows}
+
+
+def open_network(reference: str, settings: Any) -> tuple[Any, Any]:
+    """Network and parameters of a run directory or of a registered model."""
+    import tempfile
+
+    from emsam.errors import InputError
+    from emsam.model.package import load_network
+    from emsam.train.run_directory import RunDirectory
+
+    run = RunDirectory(Path(reference))
+    if run.exists():
+        checkpoint = run.newest_checkpoint()
+        if checkpoint is None:
+            raise InputError(f"{run.path}: no whole checkpoint; train it first with 'emsam train'")
+        return load_network(checkpoint / "model.safetensors", run.params_file)
+    from emsam.registry.models import fetch_package, find_version
+
+    with tempfile.TemporaryDirectory() as folder:
+        return load_network(*fetch_package(find_version(reference, settings), settings, Path(folder)))
+
+
+def segment(
+    image: Annotated[Path, typer.Argument(metavar="INPUT", help="Grey TIFF stack or slice.")],
+    model: Annotated[str, typer.Option(help="Run directory, NAME@champion or NAME/VERSION.")],
+    out: Annotated[Path, typer.Option(help="TIFF of instance ids, slice by slice.")],
+    overwrite: Annotated[bool, typer.Option(help="Replace OUT if it exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Segment an image stack with a model."""
+    from emsam.segment.stacks import segment_stack, stack_output
+    from emsam.settings import Settings
+
+    stack_output(out, overwrite)
+    network, params = open_network(model, Settings())
+    with progress(f"segmenting {image}") as report:
+        count = segment_stack(network, image, out, params.segment, report)
+    document = {"input": str(image), "model": model, "out": str(out), "objects": count}
+    emit(document, as_json, [f"{out}: {count} objects"])
+
+
+def score(
+    truth: Annotated[Path, typer.Option(help="TIFF of true instance ids.")],
+    pred: Annotated[Path, typer.Option(help="TIFF of predicted instance ids.")],
+    task: Annotated[str, typer.Option(help="neurites or mitochondria.")],
+    grow: Annotated[bool, typer.Option(help="Grow neurites until they touch.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Score any two label files slice by slice, all metric variants of a task."""
+    from emsam.segment.stacks import score_stacks
+
+    document = score_stacks(truth, pred, task, grow=grow)
+    emit(document, as_json, score_lines(f"{pred} against {truth}", document["means"]))

@@ -1,0 +1,169 @@
+"""Commands around MLflow: mirror runs, register models, promote; and the whole pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emsam.cli.console import (
+    AsJson,
+    DataName,
+    Overrides,
+    ParamsFile,
+    TaskName,
+    emit,
+    number,
+    resolve_params,
+    table,
+)
+
+app = typer.Typer(no_args_is_help=True, help="MLflow: runs, registered models, champions.")
+
+RunFolder = Annotated[Path, typer.Argument(help="Run directory.")]
+
+
+def add_commands(parent: typer.Typer) -> None:
+    """Put this file's commands under ``emsam``."""
+    panel = "Decide"
+    parent.add_typer(app, name="registry", rich_help_panel=panel)
+    parent.command(
+        rich_help_panel=panel,
+        epilog="Example: emsam promote emsam-neurites/3 --data demo --split test",
+    )(promote)
+    parent.command(
+        rich_help_panel="All of it",
+        epilog="Example: emsam pipeline --data ca1 --task neurites --image em.tif "
+        "--labels neurites=cells.tif --voxel-size 5,5,5",
+    )(pipeline)
+
+
+@app.command(epilog="Example: emsam registry sync runs/first")
+def sync(run: RunFolder, as_json: AsJson = False) -> None:
+    """Mirror a run directory into MLflow; again is harmless."""
+    from emsam.registry.tracking import sync_run
+    from emsam.settings import Settings
+    from emsam.train.run_directory import RunDirectory
+
+    settings = Settings()
+    run_id = sync_run(RunDirectory(run).require(), settings)
+    emit({"run": str(run), "mlflow_run_id": run_id}, as_json, [f"{run} is MLflow run {run_id}"])
+
+
+@app.command(epilog="Example: emsam registry register runs/first")
+def register(run: RunFolder, as_json: AsJson = False) -> None:
+    """Package the newest checkpoint of a run and register it as a model version."""
+    from emsam.registry.models import register_run
+    from emsam.settings import Settings
+    from emsam.train.run_directory import RunDirectory
+
+    found = register_run(RunDirectory(run).require(), Settings())
+    reference = f"{found.name}/{found.version}"
+    emit({"model": reference, "run": str(run)}, as_json, [reference])
+
+
+@app.command(epilog="Example: emsam registry log emsam-neurites")
+def log(
+    name: Annotated[str, typer.Argument(help="Registered model.")], as_json: AsJson = False
+) -> None:
+    """List the versions of a model, which is champion, and what decided it."""
+    from emsam.registry.models import list_versions
+    from emsam.settings import Settings
+
+    versions = list_versions(name, Settings())
+    rows = [
+        [f"{name}/{v['version']}", ",".join(v["aliases"]), v["run"], v["data_digest"][:12],
+         v["reason"]]
+        for v in versions
+    ]  # fmt: skip
+    columns = ["version", "alias", "run", "data", "decision"]
+    emit(versions, as_json, table(f"versions of {name}", columns, rows))
+
+
+def promote(
+    candidate: Annotated[str, typer.Argument(help="NAME/VERSION.")],
+    data: DataName,
+    split: Annotated[str, typer.Option(help="Slices that decide: val or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Compare a candidate with the champion on the same slices; the better one is champion."""
+    from dataclasses import asdict
+
+    from emsam.data.digest import folder_digest
+    from emsam.data.store import Volume
+    from emsam.registry.models import find_version
+    from emsam.registry.promotion import apply_decision, decide
+    from emsam.settings import Settings
+
+    settings = Settings()
+    volume = Volume(settings.volume_path(data))
+    found = find_version(candidate, settings)
+    decision = decide(found, volume, folder_digest(volume.path), split, settings)
+    moved = apply_decision(decision, settings)
+    emit(
+        asdict(decision) | {"sha256": decision.sha256, "moved": moved},
+        as_json,
+        [f"{decision.verdict}: {decision.candidate}, {decision.reason}"],
+    )
+
+
+def pipeline(
+    data: DataName,
+    task: TaskName = None,
+    image: Annotated[Path | None, typer.Option(help="Grey TIFF stack to ingest first.")] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option(help="TASK=FILE of instance ids; repeatable.")
+    ] = None,
+    voxel_size: Annotated[str, typer.Option(help="z,y,x in nm, with --image.")] = "",
+    split: Annotated[str, typer.Option(help="z-ranges of the volume, with --image.")] = "",
+    params: ParamsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """The whole loop as a Prefect flow: publish, fine-tune, evaluate, register, promote."""
+    from emsam.cli.data import ingest as ingest_command
+    from emsam.settings import Settings
+
+    resolved = resolve_params(params, overrides, task=task, data__name=data)
+    if image is not None:
+        _quietly(ingest_command, as_json, data, image, voxel_size, labels, split)
+    from flows.local import run_locally
+
+    report = run_locally(resolved, Settings(), quiet=as_json)
+    emit(report, as_json, pipeline_lines(report))
+
+
+def _quietly(command: Any, as_json: bool, *arguments: Any) -> None:
+    """Run another command first, without its document."""
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()) if as_json else contextlib.nullcontext():
+        command(*arguments)
+
+
+def pipeline_lines(report: dict[str, Any]) -> list[str]:
+    """What a pipeline reached and where each thing lies."""
+    rows = [
+        [m["metric"], number(m["mean"]), f"{number(m['low'])} to {number(m['high'])}"]
+        for m in report["means"]
+    ]
+    title = f"{report['run_name']} on {report['data']} {report['split']} slices"
+    places = {
+        "data set": f"{report['data_version']}  {report['digest']}",
+        "volume": report["volume"],
+        "run": report["run"],
+        "figures": report["figures"],
+        "MLflow": f"{report['tracking_uri']}  run {report['mlflow_run_id']}",
+        "model": f"{report['model']}  {report['verdict']}: {report['reason']}",
+        "champion": report["champion"],
+        "dashboard": "make dashboard",
+    }
+    width = max(map(len, places))
+    return [
+        "",
+        *table(title, ["metric", "mean", "95 % interval"], rows),
+        "",
+        *(f"{name:>{width}}  {place}" for name, place in places.items()),
+    ]

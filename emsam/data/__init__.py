@@ -1,0 +1,1 @@
+"""Volumes: readers, the OME-Zarr store, checks, the synthetic volume, patches, augmentation."""

@@ -1,0 +1,266 @@
+"""The volume store: OME-Zarr 0.5 on Zarr v3, sharded, with a pyramid.
+
+Layout of ``volume.zarr``::
+
+    zarr.json            OME multiscales of the image; EM-SAM's own metadata under "emsam"
+    image/0, image/1 …   z,y,x; each level halves y and x
+    labels/<task>/0 …    instance ids on the same grid, 0 = background or membrane
+
+See https://ngff.openmicroscopy.org/0.5/.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import BloscCodec
+
+from emsam.data.splits import SPLIT_NAMES, ZRange
+from emsam.errors import InputError
+
+CHUNK = (1, 256, 256)
+SHARD = (32, 1024, 1024)
+SLAB = SHARD[0]
+"""Slices written together, so that a shard is written once."""
+FORMAT = 1
+_SMALLEST_LEVEL = 256
+
+
+@dataclass(frozen=True)
+class VolumeInfo:
+    """EM-SAM's own metadata of a volume.
+
+    Attributes
+    ----------
+    voxel_size
+        z, y, x in nm.
+    intensity
+        Grey values that become 0 and 1 when a slice is read.
+    splits
+        z-ranges, both ends included.
+    missing
+        Slices that hold no image.
+    """
+
+    name: str
+    voxel_size: tuple[float, float, float]
+    intensity: tuple[float, float] = (0.0, 255.0)
+    splits: dict[str, ZRange] = field(default_factory=dict)
+    missing: tuple[int, ...] = ()
+    source: str = ""
+    licence: str = ""
+    warnings: tuple[str, ...] = ()
+    format: int = FORMAT
+
+
+class Volume:
+    """A volume store opened for reading.
+
+    Parameters
+    ----------
+    path
+        The folder ``volume.zarr``.
+
+    Raises
+    ------
+    InputError
+        Nothing is there, or it is no volume store of EM-SAM.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise InputError(f"{path}: no such volume; ingest it first with 'emsam data ingest'")
+        try:
+            self._group = zarr.open_group(self.path, mode="r")
+            info: dict[str, Any] = dict(self._group.attrs["emsam"])  # type: ignore[arg-type]
+            self._image = self._group["image/0"]
+        except (KeyError, ValueError, TypeError, FileNotFoundError):
+            raise InputError(
+                f"{path}: not a volume store of EM-SAM; ingest the image with 'emsam data ingest'"
+            ) from None
+        self.info = VolumeInfo(
+            **info
+            | {
+                "voxel_size": tuple(info["voxel_size"]),
+                "intensity": tuple(info["intensity"]),
+                "splits": {name: tuple(span) for name, span in info["splits"].items()},
+                "missing": tuple(info["missing"]),
+                "warnings": tuple(info["warnings"]),
+            }
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """z, y, x."""
+        return self._image.shape  # type: ignore[union-attr, return-value]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that this volume has labels of."""
+        return tuple(sorted(self._group["labels"].group_keys())) if "labels" in self._group else ()
+
+    def image(self, z: int) -> np.ndarray:
+        """Slice ``z`` as float32 of shape (y, x) in [0, 1]."""
+        return rescale(np.asarray(self._image[z]), self.info.intensity)  # type: ignore[index]
+
+    def labels(self, task: str, z: int) -> np.ndarray:
+        """Instance ids of slice ``z``: unsigned integers of shape (y, x)."""
+        self.require_task(task)
+        return np.asarray(self._group[f"labels/{task}/0"][z])  # type: ignore[index]
+
+    def slices(self, split: str) -> list[int]:
+        """Slices of a split, in order of z, without the missing ones.
+
+        Raises
+        ------
+        InputError
+            The volume has no such split, or nothing usable in it.
+        """
+        if split not in self.info.splits:
+            known = ", ".join(f"{k}={a}-{b}" for k, (a, b) in self.info.splits.items())
+            raise InputError(
+                f"{self.path}: no {split} slices (splits: {known}); ingest with --split "
+                f"{split}=…, or name another of {', '.join(SPLIT_NAMES)}"
+            )
+        first, last = self.info.splits[split]
+        slices = [z for z in range(first, last + 1) if z not in self.info.missing]
+        if not slices:
+            raise InputError(f"{self.path}: every {split} slice is a missing section")
+        return slices
+
+    def require_task(self, task: str) -> None:
+        """Raise :class:`InputError` unless there are labels of ``task``."""
+        if task not in self.tasks:
+            have = ", ".join(self.tasks) or "none"
+            raise InputError(
+                f"{self.path}: no {task} labels (has: {have}); ingest with --labels {task}=FILE"
+            )
+
+
+class VolumeWriter:
+    """Writes a volume slice by slice; memory is one slab of :data:`SLAB` slices.
+
+    The caller gives the path a temporary name and renames it when :meth:`finish` has returned.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int],
+        image_dtype: np.dtype[np.generic],
+        label_dtypes: Mapping[str, np.dtype[np.generic]],
+    ) -> None:
+        self._group = zarr.create_group(path, zarr_format=3)
+        self._shape = shape
+        self._levels = pyramid_levels(shape)
+        self._dtypes = {"image": image_dtype} | {
+            f"labels/{task}": dtype for task, dtype in label_dtypes.items()
+        }
+        for key, dtype in self._dtypes.items():
+            for level in range(self._levels):
+                depth, height, width = shape
+                self._group.create_array(
+                    f"{key}/{level}",
+                    shape=(depth, -(-height >> level), -(-width >> level)),
+                    dtype=dtype,
+                    chunks=CHUNK,
+                    shards=SHARD,
+                    compressors=BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+                    dimension_names=("z", "y", "x"),
+                )
+        self._slab: dict[str, list[np.ndarray]] = {key: [] for key in self._dtypes}
+        self._written = 0
+
+    def append(self, image: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
+        """Add the next slice: image and, for every task, labels; each of shape (y, x)."""
+        self._slab["image"].append(image)
+        for task, plane in labels.items():
+            self._slab[f"labels/{task}"].append(plane)
+        if len(self._slab["image"]) == SLAB:
+            self._flush()
+
+    def finish(self, info: VolumeInfo) -> None:
+        """Write the last slab and the metadata."""
+        self._flush()
+        ome = _multiscales("image", info.name, info.voxel_size, self._levels)
+        self._group.attrs.put({"ome": ome, "emsam": asdict(info)})
+        tasks = [key.removeprefix("labels/") for key in self._dtypes if key != "image"]
+        if tasks:
+            self._group["labels"].attrs["ome"] = {"version": "0.5", "labels": tasks}
+        for task in tasks:
+            ome = _multiscales("", task, info.voxel_size, self._levels)
+            ome["image-label"] = {"source": {"image": "../../"}}
+            self._group[f"labels/{task}"].attrs["ome"] = ome
+
+    def _flush(self) -> None:
+        depth = len(self._slab["image"])
+        if not depth:
+            return
+        where = slice(self._written, self._written + depth)
+        for key, planes in self._slab.items():
+            slab = np.stack(planes).astype(self._dtypes[key], copy=False)
+            for level in range(self._levels):
+                self._group[f"{key}/{level}"][where] = slab  # type: ignore[index]
+                slab = _halve_image(slab) if key == "image" else slab[:, ::2, ::2]
+            planes.clear()
+        self._written += depth
+
+
+def rescale(image: np.ndarray, intensity: tuple[float, float]) -> np.ndarray:
+    """Grey values → float32 in [0, 1]: ``intensity`` = (value that becomes 0, that becomes 1)."""
+    low, high = intensity
+    scaled = (image.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return np.clip(scaled, 0.0, 1.0, out=scaled)
+
+
+def intensity_range(dtype: np.dtype[np.generic], sample: np.ndarray) -> tuple[float, float]:
+    """Grey values that become 0 and 1.
+
+    8-bit images use their whole range, as SAM does. Others rarely fill theirs, so the 0.1 and
+    99.9 percentiles of ``sample`` are taken.
+    """
+    if dtype == np.uint8:
+        return (0.0, 255.0)
+    low, high = np.percentile(sample, (0.1, 99.9))
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def pyramid_levels(shape: tuple[int, int, int]) -> int:
+    """Levels until the longer in-plane side is at most 256 pixels."""
+    return 1 + max(0, math.ceil(math.log2(max(shape[1:]) / _SMALLEST_LEVEL)))
+
+
+def _halve_image(slab: np.ndarray) -> np.ndarray:
+    """Mean of 2×2 pixels, in the slab's dtype; an odd last row or column is repeated."""
+    _, height, width = slab.shape
+    padded = np.pad(slab, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    blocks = padded.reshape(len(slab), (height + 1) // 2, 2, (width + 1) // 2, 2)
+    mean = blocks.mean(axis=(2, 4), dtype=np.float64 if slab.dtype == np.float64 else np.float32)
+    return (np.rint(mean) if slab.dtype.kind == "u" else mean).astype(slab.dtype)
+
+
+def _multiscales(
+    prefix: str, name: str, voxel_size: tuple[float, float, float], levels: int
+) -> dict[str, Any]:
+    z, y, x = voxel_size
+    datasets = [
+        {
+            "path": f"{prefix}/{level}" if prefix else str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [z, y * 2**level, x * 2**level]}
+            ],
+        }
+        for level in range(levels)
+    ]
+    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+    return {
+        "version": "0.5",
+        "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],
+    }

@@ -1,0 +1,1 @@
+"""Start, watch, stop and adopt a training process."""

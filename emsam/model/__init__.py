@@ -1,0 +1,1 @@
+"""Networks: SAM's image encoder, the U-shaped decoder, the U-Net baseline."""

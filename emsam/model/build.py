@@ -1,0 +1,37 @@
+"""From parameters to a network."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from emsam.errors import InputError
+from emsam.model.emsam_net import EmSam
+from emsam.model.encoder import ENCODERS
+from emsam.model.unet import UNet
+from emsam.params import Params
+
+
+def build_model(params: Params) -> nn.Module:
+    """The network of ``params.model``, freshly initialised from torch's generator.
+
+    It maps (n, 1, y, x) images in [0, 1], sides multiples of 16, to logits (n, c, y, x): channel
+    0 is the foreground, then one affinity for each of ``params.targets.offsets``.
+
+    Raises
+    ------
+    InputError
+        Widths that do not fit the network.
+    """
+    channels = 1 + len(params.targets.offsets)
+    if params.model.name == "unet":
+        if not 2 <= len(params.model.unet_widths) <= 5:
+            raise InputError(
+                f"model.unet_widths = {params.model.unet_widths}: give two to five channel counts"
+            )
+        return UNet(params.model.unet_widths, channels)
+    if len(params.model.decoder_widths) != 4:
+        raise InputError(
+            f"model.decoder_widths = {params.model.decoder_widths}: give four channel counts, "
+            "for 1/1, 1/2, 1/4 and 1/8"
+        )
+    return EmSam(ENCODERS[params.model.encoder], params.model.decoder_widths, channels)

@@ -1,0 +1,48 @@
+"""A network as files: ``model.safetensors`` and ``params.yaml`` in one folder.
+
+Nothing is unpickled: safetensors holds tensors alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from emsam.errors import InputError
+from emsam.model.build import build_model
+from emsam.params import Params, load_params
+
+
+def load_network(weights: Path, params_file: Path) -> tuple[nn.Module, Params]:
+    """Network in eval mode, on the GPU if there is one, and its parameters.
+
+    Parameters
+    ----------
+    weights
+        A safetensors file of the network's state.
+    params_file
+        The ``params.yaml`` that it was trained with.
+
+    Raises
+    ------
+    InputError
+        A file that is missing, damaged, or does not fit the other.
+    """
+    params = load_params(params_file)
+    model = build_model(params)
+    try:
+        model.load_state_dict(load_file(weights))
+    except FileNotFoundError:
+        raise InputError(f"{weights}: no such file; train or fetch the model again") from None
+    except SafetensorError as error:
+        raise InputError(f"{weights}: damaged weights ({error}); fetch the model again") from None
+    except RuntimeError:
+        raise InputError(
+            f"{weights}: weights of another network than {params_file} describes"
+        ) from None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device, memory_format=torch.channels_last).eval(), params  # type: ignore[call-overload]

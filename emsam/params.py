@@ -1,0 +1,243 @@
+"""What to compute: ``params.yaml`` as frozen pydantic models.
+
+Nothing here says *where* anything lives; that is :mod:`emsam.settings`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from emsam.errors import InputError
+
+Task = Literal["neurites", "mitochondria"]
+TASKS: tuple[Task, ...] = ("neurites", "mitochondria")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataParams(_Frozen):
+    """The data set that ``dvc repro`` ingests and trains on."""
+
+    name: str = "demo"
+    shape: tuple[int, int, int] = Field((32, 256, 256), description="synthetic volume, z,y,x")
+    seed: int = 0
+
+
+class ModelParams(_Frozen):
+    """Which network: ``emsam`` (SAM's encoder, U-shaped decoder) or ``unet`` (the baseline)."""
+
+    name: Literal["emsam", "unet"] = "emsam"
+    encoder: Literal["vit_t", "vit_s", "vit_b", "vit_l", "vit_h"] = "vit_t"
+    decoder_widths: tuple[int, ...] = Field(
+        (20, 40, 64, 96), description="channels of emsam's decoder at 1/1, 1/2, 1/4, 1/8"
+    )
+    unet_widths: tuple[int, ...] = Field(
+        (20, 40, 64, 96), description="channels of the U-Net at 1/1, 1/2, 1/4, 1/8"
+    )
+
+
+class TargetParams(_Frozen):
+    """What the network predicts beside the foreground."""
+
+    offsets: tuple[tuple[int, int], ...] = Field(
+        ((0, 1), (1, 0), (0, 3), (3, 0), (0, 9), (9, 0), (9, 9), (9, -9)),
+        description="in-plane affinities: y,x offsets in pixels; the first two are the neighbours",
+    )
+
+
+class AugmentParams(_Frozen):
+    """Random changes of a training patch; all are drawn from (seed, step)."""
+
+    flips: bool = True
+    gain: float = Field(0.15, ge=0, description="contrast factor in 1 ± gain")
+    offset: float = Field(0.10, ge=0, description="brightness shift, images in [0, 1]")
+    gamma: float = Field(0.25, ge=0, description="exponent in exp(± gamma)")
+    noise: float = Field(0.04, ge=0, description="largest standard deviation of Gaussian noise")
+
+
+class TrainParams(_Frozen):
+    """The optimisation. The budget is ``steps``, ``minutes``, or whichever ends first."""
+
+    steps: int | None = Field(400, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    batch_size: int = Field(4, ge=1)
+    patch: int = Field(192, ge=32, description="side of the square training patch, pixels")
+    learning_rate: float = Field(2e-3, gt=0)
+    encoder_learning_rate: float = Field(5e-4, gt=0, description="for SAM's encoder alone")
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1, description="part of the budget")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    dice_weight: float = Field(0.5, ge=0, description="of soft Dice beside cross-entropy")
+    validate_every: int = Field(100, ge=1, description="steps")
+    validate_slices: int = Field(3, ge=1, description="validation slices scored each time")
+    checkpoint_every: int = Field(100, ge=1, description="steps")
+    keep_checkpoints: int = Field(2, ge=1, description="newest whole checkpoints kept")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("patch")
+    @classmethod
+    def _whole_tokens(cls, patch: int) -> int:
+        if patch % 16:
+            raise ValueError("must be a multiple of 16, the encoder's patch")
+        return patch
+
+    @model_validator(mode="after")
+    def _has_budget(self) -> TrainParams:
+        if self.steps is None and self.minutes is None:
+            raise ValueError("train needs a budget: set train.steps or train.minutes")
+        return self
+
+
+class SegmentParams(_Frozen):
+    """From maps to instances."""
+
+    threshold: float = Field(0.6, gt=0, lt=1, description="interior probability of an object")
+    min_size: int = Field(50, ge=0, description="pixels; smaller seeds are dropped")
+    tile: int = Field(256, ge=32, description="side of an inference tile, pixels")
+    halo: int = Field(32, ge=0, description="context on each side of a tile, cropped away")
+
+    @model_validator(mode="after")
+    def _whole_tokens(self) -> SegmentParams:
+        if self.tile % 16:
+            raise ValueError("segment.tile must be a multiple of 16, the encoder's patch")
+        if 2 * self.halo >= self.tile:
+            raise ValueError("segment.halo must be less than half of segment.tile")
+        return self
+
+
+class EvaluateParams(_Frozen):
+    """How a model is judged."""
+
+    split: Literal["val", "test"] = "test"
+    block: int = Field(4, ge=1, description="slices of one bootstrap block")
+    resamples: int = Field(10_000, ge=100)
+    figures: int = Field(3, ge=0, description="slices drawn as image | truth | prediction | errors")
+
+
+class Params(_Frozen):
+    """Everything that decides a result, and nothing else."""
+
+    task: Task = "neurites"
+    seed: int = Field(0, ge=0)
+    data: DataParams = DataParams()
+    model: ModelParams = ModelParams()
+    targets: TargetParams = TargetParams()
+    augment: AugmentParams = AugmentParams()
+    train: TrainParams = TrainParams()
+    segment: SegmentParams = SegmentParams()
+    evaluate: EvaluateParams = EvaluateParams()
+
+
+def load_params(file: Path | None = None, overrides: Sequence[str] = ()) -> Params:
+    """Read ``params.yaml`` and apply ``key=value`` overrides.
+
+    Parameters
+    ----------
+    file
+        A YAML file with the fields of :class:`Params`; ``None`` takes the defaults.
+    overrides
+        Items such as ``"train.steps=200"``; values are YAML.
+
+    Raises
+    ------
+    InputError
+        A file that is missing or no YAML mapping, an unknown key (the nearest known one is
+        named) or a value that does not fit.
+    """
+    tree: dict[str, Any] = {}
+    origin = "params"
+    if file is not None:
+        origin = str(file)
+        tree = _read_yaml(file)
+    for item in overrides:
+        _apply_override(tree, item)
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_explain(error)}") from None
+
+
+def dump_params(params: Params) -> str:
+    """``params`` as the YAML text that :func:`load_params` reads back."""
+    return yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mapping → ``{"train.steps": 400, …}``."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); name a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file}: not valid YAML ({reason})") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InputError(f"{file}: holds a {type(tree).__name__}; a mapping such as 'train:' is needed")
+    return tree
+
+
+def _apply_override(tree: dict[str, Any], item: str) -> None:
+    key, equals, text = item.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {item}: write it as key=value, such as train.steps=200")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {item}: {text!r} is not a YAML value") from None
+    *parents, leaf = key.strip().split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise InputError(f"--set {item}: {parent} is a value, not a section")
+    tree[leaf] = value
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    where = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where}; {_nearest(path)}"
+    if first["type"] == "literal_error":
+        return f"{where} = {first['input']!r}: must be {first['ctx']['expected']}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where} = {first['input']!r}: {message}" if where and not isinstance(
+        first["input"], dict
+    ) else message
+
+
+def _nearest(path: list[str]) -> str:
+    """The remedy for a key that does not exist: the nearest of all known keys."""
+    known = list(flatten(Params().model_dump()))
+    sections = sorted({key.split(".")[0] for key in known if "." in key})
+    siblings = [
+        key.rsplit(".", 1)[-1] for key in known + sections if key.split(".")[:-1] == path[:-1]
+    ]
+    near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {'.'.join([*path[:-1], near[0]])}?"
+    anywhere = [key for key in known if key.rsplit(".", 1)[-1] == path[-1]]
+    if anywhere:
+        return f"did you mean {anywhere[0]}?"
+    return f"known here: {', '.join(siblings)}" if siblings else f"known: {', '.join(sections)}"

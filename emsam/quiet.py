@@ -1,0 +1,13 @@
+"""Environment in which no component of the stack reports anything to anybody, nor chatters.
+
+Without it some of them wait for a server far away before they start.
+"""
+
+QUIET_ENVIRONMENT = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "DVC_NO_ANALYTICS": "true",
+    "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
+}

@@ -1,0 +1,29 @@
+"""How this project reaches MLflow: with a client and explicit run ids, never the fluent API."""
+
+from __future__ import annotations
+
+import os
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment
+
+from emsam.quiet import QUIET_ENVIRONMENT
+from emsam.settings import Settings
+
+
+def open_client(settings: Settings) -> MlflowClient:
+    """A client of the tracking server, or of the SQLite file in the home folder."""
+    for name, value in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not settings.mlflow_uri:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
+
+
+def experiment_id(client: MlflowClient, settings: Settings) -> str:
+    """Id of the project's experiment, created on first use."""
+    experiment: Experiment | None = client.get_experiment_by_name(settings.experiment)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    root = None if settings.mlflow_uri else settings.artifact_root
+    return str(client.create_experiment(settings.experiment, artifact_location=root))

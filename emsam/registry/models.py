@@ -1,0 +1,183 @@
+"""Registered model versions: packages in MLflow, named by ``NAME/VERSION`` or ``NAME@ALIAS``."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from emsam.errors import InputError
+from emsam.params import TASKS
+from emsam.registry.client import open_client
+from emsam.registry.tracking import find_run
+from emsam.settings import Settings
+from emsam.train.run_directory import RunDirectory, file_sha256
+
+CHAMPION, PREVIOUS = "champion", "previous"
+_REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+
+
+def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
+    """Package the newest checkpoint of a mirrored run and register it, once.
+
+    Raises
+    ------
+    InputError
+        The run has no whole checkpoint, or was not mirrored into MLflow.
+    """
+    client = open_client(settings)
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is None:
+        raise InputError(f"{run.path}: no whole checkpoint; train it first with 'emsam train'")
+    run_id = find_run(client, run, settings)
+    if run_id is None:
+        raise InputError(f"{run.path}: not in MLflow yet; run 'emsam registry sync {run.path}'")
+    weights = checkpoint / "model.safetensors"
+    digest = file_sha256(weights)
+    name = settings.model_name(run.params().task)
+    for known in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+        if known.tags.get("emsam.weights_sha256") == digest:
+            return known
+    folder = f"model-{digest[:12]}"
+    with tempfile.TemporaryDirectory() as temporary:
+        package = Path(temporary) / folder
+        _write_package(package, weights, run)
+        client.log_artifacts(run_id, str(package), folder)
+    _ensure_name(client, name)
+    inputs = run.inputs()
+    return client.create_model_version(
+        name,
+        source=f"runs:/{run_id}/{folder}",
+        run_id=run_id,
+        tags={
+            "emsam.weights_sha256": digest,
+            "emsam.run": run.name,
+            "emsam.data_digest": inputs["data"][0]["digest"],
+            "emsam.git_commit": inputs["git"]["commit"] or "",
+        },
+    )
+
+
+def find_version(reference: str, settings: Settings) -> ModelVersion:
+    """The model version that ``NAME@champion`` or ``NAME/3`` means.
+
+    Raises
+    ------
+    InputError
+        Not such a name, or nothing of that name.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise InputError(
+            f"{reference}: no run directory and no model; name a run directory, NAME@champion "
+            "or NAME/VERSION"
+        )
+    client = open_client(settings)
+    try:
+        if match["alias"]:
+            return client.get_model_version_by_alias(match["name"], match["alias"])
+        return client.get_model_version(match["name"], match["version"])
+    except MlflowException:
+        names = ", ".join(settings.model_name(task) for task in TASKS)
+        raise InputError(
+            f"{reference}: no such model in {settings.tracking_uri} (models are called {names}); "
+            "see 'emsam registry log NAME'"
+        ) from None
+
+
+def list_versions(name: str, settings: Settings) -> list[dict[str, Any]]:
+    """Versions of a model, the newest first, with aliases and the decision behind each.
+
+    Raises
+    ------
+    InputError
+        No model of that name.
+    """
+    client = open_client(settings)
+    try:
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException:
+        names = ", ".join(settings.model_name(task) for task in TASKS)
+        raise InputError(
+            f"{name}: no such model in {settings.tracking_uri}; models are called {names}"
+        ) from None
+    found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
+    return [_describe(version, aliases) for version in found]
+
+
+def _describe(found: ModelVersion, aliases: dict[str, str]) -> dict[str, Any]:
+    decision = json.loads(found.tags.get("emsam.decision", "{}"))
+    return {
+        "version": int(found.version),
+        # a search leaves a version's own aliases empty; the model's are right
+        "aliases": sorted(a for a, version in aliases.items() if str(version) == found.version),
+        "run": found.tags.get("emsam.run", ""),
+        "run_id": found.run_id,
+        "created": found.creation_timestamp,
+        "data_digest": found.tags.get("emsam.data_digest", ""),
+        "weights_sha256": found.tags.get("emsam.weights_sha256", ""),
+        "reason": decision.get("reason", ""),
+        "decision": decision,
+    }
+
+
+def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The version with the alias ``champion``, if there is one."""
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException:
+        return None
+
+
+def fetch_package(found: ModelVersion, settings: Settings, folder: Path) -> tuple[Path, Path]:
+    """Download a version's package below ``folder``: weights and ``params.yaml``.
+
+    Raises
+    ------
+    InputError
+        The weights are not those that were registered.
+    """
+    client = open_client(settings)
+    path = str(found.source).split("/", 2)[2]
+    package = Path(client.download_artifacts(found.run_id, path, str(folder)))
+    weights = package / "artifacts" / "model.safetensors"
+    expected = found.tags.get("emsam.weights_sha256")
+    if expected != file_sha256(weights):
+        raise InputError(
+            f"{found.name}/{found.version}: weights do not have the registered sha256 {expected}; "
+            "somebody changed the artifact store, roll back to another version"
+        )
+    return weights, package / "artifacts" / "params.yaml"
+
+
+def _write_package(package: Path, weights: Path, run: RunDirectory) -> None:
+    from mlflow.models import ModelSignature
+    from mlflow.pyfunc import save_model
+    from mlflow.types import Schema, TensorSpec
+
+    grey = TensorSpec(np.dtype(np.uint8), (-1, -1))
+    ids = TensorSpec(np.dtype(np.int32), (-1, -1))
+    save_model(
+        package,
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        artifacts={"weights": str(weights), "params": str(run.params_file)},
+        signature=ModelSignature(Schema([grey]), Schema([ids])),
+        input_example=np.full((64, 64), 128, np.uint8),
+        pip_requirements=[f"emsam=={version('emsam')}"],
+    )
+
+
+def _ensure_name(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

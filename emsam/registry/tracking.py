@@ -1,0 +1,187 @@
+"""Mirrors a run directory into MLflow.
+
+The directory is the truth and the mirror is idempotent: it goes on from a remembered offset of
+``metrics.jsonl`` and finds the MLflow run by the job's key, so nothing is lost while a tracker is
+away and nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+from emsam.params import flatten
+from emsam.registry.client import experiment_id, open_client
+from emsam.settings import Settings
+from emsam.train.run_directory import DONE, FAILED, RUNNING, RunDirectory, write_whole
+
+_BATCH = 900
+"""Metrics of one request; MLflow takes 1000."""
+_STATUS = {DONE: "FINISHED", FAILED: "FAILED", RUNNING: "RUNNING"}
+
+
+def run_key(run: RunDirectory) -> str:
+    """What a job is: the digest of its parameters and data, whatever its folder is called."""
+    digests = [data["digest"] for data in run.inputs()["data"]]
+    text = json.dumps([run.params().model_dump(mode="json"), digests, run.name], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def sync_run(run: RunDirectory, settings: Settings) -> str:
+    """Bring MLflow up to what the run directory holds; returns the MLflow run id."""
+    client = open_client(settings)
+    run_id = _find_or_create(client, run, settings)
+    _sync_metrics(client, run, run_id)
+    _sync_scores(client, run, run_id)
+    _sync_files(client, run, run_id)
+    state = run.status()["state"]
+    client.set_tag(run_id, "emsam.state", state)
+    client.update_run(run_id, status=_STATUS.get(state, "KILLED"))
+    return run_id
+
+
+def find_run(client: MlflowClient, run: RunDirectory, settings: Settings) -> str | None:
+    """MLflow run id of a run directory, if it was mirrored."""
+    found = client.search_runs(
+        [experiment_id(client, settings)], f"tags.`emsam.key` = '{run_key(run)}'", max_results=1
+    )
+    return str(found[0].info.run_id) if found else None
+
+
+def _find_or_create(client: MlflowClient, run: RunDirectory, settings: Settings) -> str:
+    run_id = find_run(client, run, settings)
+    if run_id is not None:
+        return run_id
+    inputs, params = run.inputs(), run.params()
+    tags = {
+        "emsam.key": run_key(run),
+        "emsam.run_directory": str(run.path.absolute()),
+        "emsam.task": params.task,
+        "emsam.model": params.model.name,
+        "emsam.data": inputs["data"][0]["name"],
+        "emsam.data_digest": inputs["data"][0]["digest"],
+        "mlflow.source.git.commit": inputs["git"]["commit"] or "",
+    }
+    created = client.create_run(experiment_id(client, settings), tags=tags, run_name=run.name)
+    run_id = str(created.info.run_id)
+    _log_parameters(client, run_id, params.model_dump(mode="json"), inputs)
+    return run_id
+
+
+def _log_parameters(
+    client: MlflowClient, run_id: str, params: dict[str, Any], inputs: dict[str, Any]
+) -> None:
+    values = [Param(key, json.dumps(value)) for key, value in flatten(params).items()]
+    tags = [RunTag(f"package.{name}", value) for name, value in inputs["packages"].items()]
+    tags += [RunTag(f"hardware.{k}", json.dumps(v)) for k, v in inputs["hardware"].items()]
+    tags += [RunTag("git.dirty", str(inputs["git"]["dirty"]).lower())]
+    client.log_batch(run_id, params=values, tags=tags)
+    client.log_inputs(run_id, [_dataset(data) for data in inputs["data"]])
+
+
+def _dataset(data: dict[str, Any]) -> DatasetInput:
+    dataset = Dataset(
+        name=data["name"],
+        digest=data["digest"],
+        source_type="local",
+        source=json.dumps({"uri": data["path"]}),
+        profile=json.dumps({"shape": data["shape"], "splits": data["splits"]}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def _sync_metrics(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
+    """Whole lines behind the remembered offset."""
+    if not run.metrics_file.exists():
+        return
+    memory = _Memory(run)
+    content = run.metrics_file.read_bytes()
+    end = content.rfind(b"\n") + 1
+    lines = content[memory.offset(run_id) : end].splitlines()
+    began = client.get_run(run_id).info.start_time  # the same each time: a repeat changes nothing
+    metrics = []
+    for text in lines:
+        line = json.loads(text)
+        at = began + int(line["seconds"] * 1000)
+        metrics += [
+            Metric(key, value, at, line["step"])
+            for key, value in line.items()
+            if "/" in key and value is not None
+        ]
+    for start in range(0, len(metrics), _BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+    memory.remember(run_id, end)
+
+
+def _sync_scores(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
+    """Means as metrics ``<split>/<metric>`` with ``_low`` and ``_high``; a new set replaces them."""
+    if not run.scores_file.exists():
+        return
+    scores = json.loads(run.scores_file.read_text())
+    known = client.get_run(run_id).data.metrics
+    at = run.scores_file.stat().st_mtime_ns // 1_000_000
+    metrics = []
+    for entry in scores["sets"]:
+        for mean in entry["means"]:
+            name = f"{entry['split']}/{mean['metric']}"
+            for key, value in ((name, "mean"), (f"{name}_low", "low"), (f"{name}_high", "high")):
+                if mean[value] is not None and known.get(key) != mean[value]:
+                    metrics.append(Metric(key, mean[value], at, entry["step"]))
+    if metrics:
+        client.log_batch(run_id, metrics=metrics)
+
+
+def _sync_files(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
+    """Files of the run, each once; a checkpoint that was dropped here stays there."""
+    memory = _Memory(run)
+    files = [run.params_file, run.inputs_file, run.metrics_file, run.scores_file, run.log_file]
+    files += sorted(run.figures.glob("*.png"))
+    newest = run.newest_checkpoint()
+    files += sorted(newest.iterdir()) if newest else []
+    for path in files:
+        if path.exists() and memory.is_new(run_id, path):
+            folder = path.parent.relative_to(run.path).as_posix()
+            client.log_artifact(run_id, str(path), None if folder == "." else folder)
+            memory.remember_file(run_id, path)
+
+
+class _Memory:
+    """What was mirrored already; kept in the run directory, apart for each MLflow run."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._root = run.path
+        self._file = run.path / ".mlflow.json"
+        self._known: dict[str, Any] = {}
+        if self._file.exists():
+            self._known = json.loads(self._file.read_text())
+
+    def offset(self, run_id: str) -> int:
+        return int(self._known.get(run_id, {}).get("offset", 0))
+
+    def remember(self, run_id: str, offset: int) -> None:
+        self._known.setdefault(run_id, {})["offset"] = offset
+        self._write()
+
+    def is_new(self, run_id: str, path: Path) -> bool:
+        files = self._known.get(run_id, {}).get("files", {})
+        return bool(files.get(self._name(path)) != self._stamp(path))
+
+    def remember_file(self, run_id: str, path: Path) -> None:
+        files = self._known.setdefault(run_id, {}).setdefault("files", {})
+        files[self._name(path)] = self._stamp(path)
+        self._write()
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+    def _stamp(self, path: Path) -> list[int]:
+        status = path.stat()
+        return [status.st_size, status.st_mtime_ns]
+
+    def _write(self) -> None:
+        write_whole(self._file, json.dumps(self._known))

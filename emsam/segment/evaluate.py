@@ -1,0 +1,77 @@
+"""Scores of a network on the slices of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from emsam.data.store import Volume
+from emsam.metrics.block_bootstrap import block_bootstrap_interval
+from emsam.metrics.score_slice import score_slice
+from emsam.params import EvaluateParams, Params
+from emsam.segment.instances import make_instances
+from emsam.segment.predict import predict_maps
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """One slice, segmented and scored.
+
+    Attributes
+    ----------
+    image
+        (y, x) float32 in [0, 1].
+    truth, pred
+        Instance ids (y, x).
+    scores
+        By metric variant.
+    """
+
+    z: int
+    image: np.ndarray
+    truth: np.ndarray
+    pred: np.ndarray
+    scores: dict[str, float]
+
+
+def evaluate_slices(
+    model: nn.Module,
+    volume: Volume,
+    params: Params,
+    slices: Sequence[int],
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[SliceResult]:
+    """Segment and score ``slices`` one after the other."""
+    model.eval()
+    for done, z in enumerate(slices, start=1):
+        image, truth = volume.image(z), volume.labels(params.task, z)
+        pred, confidence = make_instances(predict_maps(model, image, params.segment), params.segment)
+        by_id = {number: float(value) for number, value in enumerate(confidence, start=1)}
+        scores = score_slice(truth, pred, params.task, confidence=by_id)
+        yield SliceResult(z, image, truth, pred, scores)
+        if progress:
+            progress(done, len(slices))
+
+
+def summarize(
+    rows: Sequence[tuple[int, dict[str, float]]], params: EvaluateParams
+) -> list[dict[str, Any]]:
+    """Mean of each metric variant with its 95 % block-bootstrap interval.
+
+    Parameters
+    ----------
+    rows
+        (z, scores by variant) of each slice.
+    """
+    means = []
+    for metric in rows[0][1] if rows else ():
+        values = [scores[metric] for _, scores in rows]
+        mean, low, high = block_bootstrap_interval(
+            values, [z for z, _ in rows], block=params.block, resamples=params.resamples
+        )
+        means.append({"metric": metric, "mean": mean, "low": low, "high": high})
+    return means

@@ -1,0 +1,113 @@
+"""TIFF stacks in, TIFF stacks out: segmenting and scoring of files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from torch import nn
+
+from emsam.data.readers import TIFF_SUFFIXES, open_stack
+from emsam.data.store import intensity_range, rescale
+from emsam.errors import InputError
+from emsam.metrics.score_slice import score_slice
+from emsam.params import TASKS, EvaluateParams, SegmentParams
+from emsam.segment.evaluate import summarize
+from emsam.segment.instances import make_instances
+from emsam.segment.predict import predict_maps
+
+_SAMPLE_STRIDE = 101
+
+
+def stack_output(out: Path, overwrite: bool) -> None:
+    """Refuse an output that cannot be written, before any work.
+
+    Raises
+    ------
+    InputError
+        Another format, no such folder, or a file that is there already.
+    """
+    if out.suffix.lower() not in TIFF_SUFFIXES:
+        raise InputError(f"{out}: instance ids are written as .tif; choose such a name")
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: no folder {out.parent}; make it first")
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: exists already; choose another name or add --overwrite")
+
+
+def segment_stack(
+    model: nn.Module,
+    image: Path,
+    out: Path,
+    params: SegmentParams,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Segment a stack slice by slice; returns the number of objects.
+
+    ``out`` appears when it is whole: uint32 ids, numbered anew in each slice.
+
+    Raises
+    ------
+    InputError
+        An image that cannot be read, or values that are not finite.
+    """
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    count = 0
+    with open_stack(image) as stack:
+        intensity = _stack_intensity(stack)
+        try:
+            with tifffile.TiffWriter(temporary, bigtiff=True) as writer:
+                for z, plane in enumerate(stack):
+                    maps = predict_maps(model, rescale(plane, intensity), params)
+                    ids, _ = make_instances(maps, params)
+                    count += int(ids.max())
+                    writer.write(ids.astype(np.uint32), compression="zlib", contiguous=False)
+                    if progress:
+                        progress(z + 1, stack.shape[0])
+            temporary.replace(out)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return count
+
+
+def score_stacks(truth: Path, pred: Path, task: str, *, grow: bool) -> dict[str, Any]:
+    """``means`` with intervals and ``rows`` per slice of two label files.
+
+    Raises
+    ------
+    InputError
+        A file that cannot be read, an unknown task, ids that are no integers, other shapes.
+    """
+    if task not in TASKS:
+        raise InputError(f"--task {task}: unknown task; one of {', '.join(TASKS)}")
+    with open_stack(truth) as a, open_stack(pred) as b:
+        if a.shape != b.shape:
+            raise InputError(f"{pred}: shape {b.shape}, but {truth} has {a.shape}; give one grid")
+        for stack in (a, b):
+            if stack.dtype.kind not in "ui":
+                raise InputError(f"{stack.path}: dtype {stack.dtype}; instance ids are integers")
+        pairs = [
+            (z, score_slice(true, guess, task, grow=grow))  # type: ignore[arg-type]
+            for z, (true, guess) in enumerate(zip(a, b, strict=True))
+        ]
+    return {
+        "task": task,
+        "means": summarize(pairs, EvaluateParams()),
+        "rows": [{"z": z} | scores for z, scores in pairs],
+    }
+
+
+def _stack_intensity(stack: Any) -> tuple[float, float]:
+    """Grey range of a whole stack; 8-bit needs no look at it."""
+    if stack.dtype == np.uint8:
+        return intensity_range(stack.dtype, np.empty(0))
+    samples = []
+    for z, plane in enumerate(stack):
+        if not np.isfinite(plane).all():
+            raise InputError(f"{stack.path}: slice {z} holds NaN or infinite values; replace them")
+        samples.append(plane.ravel()[z % _SAMPLE_STRIDE :: _SAMPLE_STRIDE])
+    return intensity_range(stack.dtype, np.concatenate(samples))

@@ -1,0 +1,46 @@
+"""Where things live. Every field can be set by an environment variable ``EMSAM_<FIELD>``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+class Settings(BaseSettings):
+    """Folders and addresses; relative paths start at the current folder."""
+
+    model_config = SettingsConfigDict(env_prefix="EMSAM_", frozen=True)
+
+    home: Path = Path(".emsam")
+    """State of the services: MLflow's database and artifacts, Prefect's, the default remote."""
+    data_root: Path = Path("data")
+    """One folder a volume: ``<data_root>/<name>/volume.zarr``."""
+    runs_root: Path = Path("runs")
+    """One folder a run."""
+    mlflow_uri: str = ""
+    """Tracking server; empty means SQLite in ``home``."""
+    dvc_remote: str = ""
+    """Where published data goes (a folder or ``s3://…``); empty means a folder in ``home``."""
+    experiment: str = "emsam"
+    """MLflow experiment that holds the runs."""
+    dashboard_port: int = 8501
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.mlflow_uri or f"sqlite:///{(self.home / 'mlflow.db').absolute()}"
+
+    @property
+    def artifact_root(self) -> str:
+        return (self.home / "artifacts").absolute().as_uri()
+
+    @property
+    def remote_url(self) -> str:
+        return self.dvc_remote or str((self.home / "dvc-remote").absolute())
+
+    def volume_path(self, name: str) -> Path:
+        """Store of the volume called ``name``."""
+        return self.data_root / name / "volume.zarr"
+
+    def model_name(self, task: str) -> str:
+        """Name under which models of a task are registered."""
+        return f"emsam-{task}"

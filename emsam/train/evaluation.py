@@ -1,0 +1,122 @@
+"""Scores, pictures and predicted ids of a run on a split, written into its directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from emsam.data.digest import folder_digest
+from emsam.data.store import Volume
+from emsam.errors import InputError
+from emsam.model.package import load_network
+from emsam.params import Params
+from emsam.segment.evaluate import SliceResult, evaluate_slices, summarize
+from emsam.segment.figures import draw_slice
+from emsam.train.run_directory import RunDirectory, file_sha256, finite_or_none, write_whole
+
+Progress = Callable[[int, int], None]
+
+
+def evaluate_run(
+    run: RunDirectory, volume: Volume, split: str, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Evaluate the newest checkpoint of a run on a split of a volume.
+
+    Writes an entry into ``scores.json``, ``figures/`` and ``predictions/``. The same checkpoint
+    on the same data with the same parameters is not evaluated twice.
+
+    Returns
+    -------
+    dict
+        ``data``, ``digest``, ``split``, ``step``; ``means`` with intervals; ``rows``, one a
+        slice and metric variant.
+
+    Raises
+    ------
+    InputError
+        No whole checkpoint, no such split, or no labels of the task.
+    """
+    checkpoint = run.require().newest_checkpoint()
+    if checkpoint is None:
+        raise InputError(f"{run.path}: no whole checkpoint; train it first with 'emsam train'")
+    weights = checkpoint / "model.safetensors"
+    params = run.params()
+    volume.require_task(params.task)
+    slices = volume.slices(split)
+    digest = folder_digest(volume.path)
+    key = _key(file_sha256(weights), digest, split, params)
+    scores = read_scores(run)
+    for entry in scores["sets"]:
+        if entry["key"] == key:
+            return dict(entry)
+    model, _ = load_network(weights, run.params_file)
+    results = list(evaluate_slices(model, volume, params, slices, progress))
+    name = f"{volume.info.name}-{split}"
+    _draw(run, name, results, params.evaluate.figures)
+    _keep_predictions(run, name, results)
+    pairs = [(each.z, each.scores) for each in results]
+    entry = {
+        "key": key,
+        "data": volume.info.name,
+        "digest": digest,
+        "split": split,
+        "task": params.task,
+        "step": int(checkpoint.name.removeprefix("step-")),
+        "means": summarize(pairs, params.evaluate),
+        "rows": [
+            {"z": z, "metric": metric, "value": value}
+            for z, scored in pairs
+            for metric, value in scored.items()
+        ],
+    }
+    _write_entry(run, scores, entry)
+    return dict(finite_or_none(entry))
+
+
+def read_scores(run: RunDirectory) -> dict[str, Any]:
+    """Content of ``scores.json``; without one, no sets."""
+    if not run.scores_file.exists():
+        return {"sets": []}
+    return dict(json.loads(run.scores_file.read_text()))
+
+
+def _key(weights: str, digest: str, split: str, params: Params) -> str:
+    parts = [weights, digest, split, params.segment.model_dump(), params.evaluate.model_dump()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write_entry(run: RunDirectory, scores: dict[str, Any], entry: dict[str, Any]) -> None:
+    """Add an entry; it takes the place of an older one of the same data set and split."""
+    others = [
+        each for each in scores["sets"]
+        if (each["data"], each["split"]) != (entry["data"], entry["split"])
+    ]  # fmt: skip
+    document = finite_or_none({"sets": [*others, entry]})
+    write_whole(run.scores_file, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _draw(run: RunDirectory, name: str, results: list[SliceResult], count: int) -> None:
+    """Pictures of ``count`` slices spread evenly over the split."""
+    run.figures.mkdir(exist_ok=True)
+    chosen = np.linspace(0, len(results) - 1, min(count, len(results))).round().astype(int)
+    for index in chosen:
+        each = results[index]
+        picture = draw_slice(each.image, each.truth, each.pred)
+        Image.fromarray(picture).save(run.figures / f"{name}-z{each.z:04d}.png", optimize=True)
+
+
+def _keep_predictions(run: RunDirectory, name: str, results: list[SliceResult]) -> None:
+    """Predicted ids as a TIFF stack, one page a slice of the split, in order."""
+    run.predictions.mkdir(exist_ok=True)
+    stack = np.stack([each.pred for each in results]).astype(np.uint16 if all(
+        each.pred.max() < 1 << 16 for each in results
+    ) else np.uint32)
+    metadata = {"axes": "ZYX", "z": [each.z for each in results]}
+    path = run.predictions / f"{name}.tif"
+    tifffile.imwrite(path, stack, compression="zlib", metadata=metadata)

@@ -1,0 +1,242 @@
+"""The run directory: the contract between a training process and everybody else.
+
+::
+
+    params.yaml      resolved parameters
+    inputs.json      data digests, git commit, package versions, hardware
+    metrics.jsonl    append-only, a line a step
+    checkpoints/step-NNNNNN/{model.safetensors, trainer.pt, manifest.json}
+    status.json      pid, start time, heartbeat, state
+    train.log        what the process printed
+    scores.json      a row per data set, slice and metric variant
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from emsam.errors import InputError
+from emsam.params import Params, dump_params, load_params
+
+DONE, STOPPED, FAILED, RUNNING = "done", "stopped", "failed", "running"
+
+
+class RunDirectory:
+    """One training job on disk.
+
+    Parameters
+    ----------
+    path
+        The folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.params_file = self.path / "params.yaml"
+        self.inputs_file = self.path / "inputs.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.status_file = self.path / "status.json"
+        self.scores_file = self.path / "scores.json"
+        self.log_file = self.path / "train.log"
+        self.checkpoints = self.path / "checkpoints"
+        self.figures = self.path / "figures"
+        self.predictions = self.path / "predictions"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def exists(self) -> bool:
+        """Whether a job was prepared here."""
+        return self.inputs_file.exists() and self.params_file.exists()
+
+    def require(self) -> RunDirectory:
+        """Raise :class:`InputError` unless a job was prepared here."""
+        if not self.exists():
+            raise InputError(f"{self.path}: no run here; train one with 'emsam train --run'")
+        return self
+
+    # -- what the job is ------------------------------------------------------------------------
+
+    def prepare(self, params: Params, inputs: dict[str, Any]) -> None:
+        """Write parameters and inputs; a job that is already here must be the same one.
+
+        Raises
+        ------
+        InputError
+            Another job, or something that is no run, occupies the folder.
+        """
+        if self.exists():
+            self._refuse_other_job(params, inputs)
+            return
+        if self.path.exists() and any(self.path.iterdir()) and not self.params_file.exists():
+            raise InputError(f"{self.path}: not empty and no run; choose another --run")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self.params_file, dump_params(params))
+        write_whole(self.inputs_file, json.dumps(inputs, indent=2) + "\n")
+
+    def params(self) -> Params:
+        return load_params(self.params_file)
+
+    def inputs(self) -> dict[str, Any]:
+        return json.loads(self.inputs_file.read_text())
+
+    def _refuse_other_job(self, params: Params, inputs: dict[str, Any]) -> None:
+        if self.params() != params:
+            raise InputError(
+                f"{self.path}: holds a run with other parameters (see {self.params_file}); "
+                "choose another --run"
+            )
+        here = [data["digest"] for data in self.inputs()["data"]]
+        asked = [data["digest"] for data in inputs["data"]]
+        if here != asked:
+            raise InputError(
+                f"{self.path}: holds a run on data set version {here[0]}, the volume is now "
+                f"{asked[0]}; choose another --run"
+            )
+
+    # -- how it goes ----------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Last written status; ``{"state": "new"}`` before the first."""
+        try:
+            return json.loads(self.status_file.read_text())
+        except FileNotFoundError:
+            return {"state": "new", "step": 0}
+
+    def write_status(self, **fields: Any) -> None:
+        write_whole(self.status_file, json.dumps(fields | {"heartbeat": time.time()}) + "\n")
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Add a line; numbers that are not finite become null, which JSON can hold."""
+        with self.metrics_file.open("a") as stream:
+            stream.write(json.dumps(finite_or_none(line), allow_nan=False) + "\n")
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Whole lines of ``metrics.jsonl``."""
+        if not self.metrics_file.exists():
+            return
+        with self.metrics_file.open() as stream:
+            for text in stream:
+                if text.endswith("\n"):
+                    yield json.loads(text)
+
+    def mend_metrics(self) -> int:
+        """Drop a line that a killed process left half written; returns the last step or -1."""
+        if not self.metrics_file.exists():
+            return -1
+        content = self.metrics_file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(self.metrics_file, len(whole))
+        lines = whole.splitlines()
+        return int(json.loads(lines[-1])["step"]) if lines else -1
+
+    @contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Hold the run for this process; yields ``False`` if another one holds it.
+
+        The kernel frees the lock when its holder dies, however it dies.
+        """
+        with (self.path / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def save_checkpoint(
+        self, step: int, model: dict[str, Tensor], trainer: dict[str, Any], *, keep: int
+    ) -> None:
+        """Write a checkpoint under a temporary name, sync it, rename it; drop the oldest."""
+        final = self.checkpoints / f"step-{step:06d}"
+        if final.exists():
+            return
+        temporary = self.checkpoints / f".{final.name}.part"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(
+            {name: tensor.contiguous() for name, tensor in model.items()},
+            temporary / "model.safetensors",
+        )
+        torch.save(trainer, temporary / "trainer.pt")
+        digests = {
+            path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+            for path in sorted(temporary.iterdir())
+        }
+        manifest = json.dumps({"step": step, "files": digests}, indent=2)
+        (temporary / "manifest.json").write_text(manifest + "\n")
+        for path in [*temporary.iterdir(), temporary]:
+            _sync(path)
+        temporary.rename(final)
+        _sync(self.checkpoints)
+        for old in self._checkpoint_folders()[:-keep]:
+            shutil.rmtree(old)
+
+    def newest_checkpoint(self) -> Path | None:
+        """Newest checkpoint whose files have the sha256 of its manifest."""
+        for folder in reversed(self._checkpoint_folders()):
+            if _is_whole(folder):
+                return folder
+        return None
+
+    def _checkpoint_folders(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("step-*"))
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def finite_or_none(tree: Any) -> Any:
+    """Nested lists and mappings with ``None`` for every NaN and infinity."""
+    if isinstance(tree, dict):
+        return {key: finite_or_none(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite_or_none(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return all(
+            file_sha256(folder / name) == entry["sha256"]
+            for name, entry in manifest["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,32 @@
+"""Score a run on the slices of a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger
+
+from emsam.data.store import Volume
+from emsam.registry.tracking import sync_run
+from emsam.settings import Settings
+from emsam.train.evaluation import evaluate_run
+from emsam.train.run_directory import RunDirectory
+
+
+@flow(name="evaluate", flow_run_name="evaluate on {data} {split}")
+def evaluate(run: str, data: str, split: str) -> list[dict[str, Any]]:
+    """Score, draw and keep the masks of the newest checkpoint; log all of it to MLflow.
+
+    Returns
+    -------
+    list of dict
+        ``metric``, ``mean``, ``low``, ``high`` of each metric variant.
+    """
+    settings = Settings()
+    job = RunDirectory(Path(run))
+    entry = evaluate_run(job, Volume(settings.volume_path(data)), split)
+    sync_run(job, settings)
+    for mean in entry["means"]:
+        get_run_logger().info("%s %s", mean["metric"], mean["mean"])
+    return list(entry["means"])

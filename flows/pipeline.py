@@ -1,0 +1,64 @@
+"""The main job: from a volume to a champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from emsam.params import Params
+from emsam.registry.client import open_client
+from emsam.registry.models import champion_of
+from emsam.registry.tracking import find_run
+from emsam.settings import Settings
+from emsam.train.run_directory import RunDirectory
+from flows.evaluate import evaluate
+from flows.fine_tune import fine_tune
+from flows.promote import promote
+from flows.publish_dataset import publish_dataset
+
+
+@flow(name="pipeline", flow_run_name="{params.task} on {params.data.name}")
+def pipeline(params: Params) -> dict[str, Any]:
+    """Publish the data set, fine-tune, evaluate, log, register, promote.
+
+    Each step finds what an earlier run of the same job has done already, so that the pipeline
+    can be interrupted anywhere and run again.
+    """
+    data, split = params.data.name, params.evaluate.split
+    version = publish_dataset(data)
+    run = fine_tune(params)
+    means = evaluate(run, data, split)
+    decision = promote(run, data, split)
+    return _report(params, version, run, means, decision)
+
+
+def _report(
+    params: Params,
+    version: dict[str, str],
+    run: str,
+    means: list[dict[str, Any]],
+    decision: dict[str, Any],
+) -> dict[str, Any]:
+    """What was reached and where each thing lies."""
+    settings = Settings()
+    client = open_client(settings)
+    job = RunDirectory(Path(run))
+    champion = champion_of(client, settings.model_name(params.task))
+    return {
+        "task": params.task,
+        "data": params.data.name,
+        "split": params.evaluate.split,
+        "data_version": version["version"],
+        "digest": version["digest"],
+        "volume": str(settings.volume_path(params.data.name)),
+        "run": run,
+        "run_name": job.name,
+        "figures": str(job.figures),
+        "tracking_uri": settings.tracking_uri,
+        "mlflow_run_id": find_run(client, job, settings),
+        "means": means,
+        **decision,
+        "champion": f"{champion.name}/{champion.version}" if champion else None,
+    }
