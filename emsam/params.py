@@ -136,6 +136,10 @@ class Params(_Frozen):
     segment: SegmentParams = SegmentParams()
     evaluate: EvaluateParams = EvaluateParams()
 
+    def training_part(self) -> dict[str, Any]:
+        """What the weights depend on: all but post-processing and judging."""
+        return self.model_dump(mode="json", exclude={"segment", "evaluate"})
+
 
 def load_params(file: Path | None = None, overrides: Sequence[str] = ()) -> Params:
     """Read ``params.yaml`` and apply ``key=value`` overrides.
@@ -193,7 +197,9 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise InputError(f"{file}: holds a {type(tree).__name__}; a mapping such as 'train:' is needed")
+        raise InputError(
+            f"{file}: holds a {type(tree).__name__}; a mapping such as 'train:' is needed"
+        )
     return tree
 
 
@@ -222,9 +228,11 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "literal_error":
         return f"{where} = {first['input']!r}: must be {first['ctx']['expected']}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where} = {first['input']!r}: {message}" if where and not isinstance(
-        first["input"], dict
-    ) else message
+    return (
+        f"{where} = {first['input']!r}: {message}"
+        if where and not isinstance(first["input"], dict)
+        else message
+    )
 
 
 def _nearest(path: list[str]) -> str:

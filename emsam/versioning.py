@@ -202,9 +202,7 @@ def _worktree(repository: Path) -> Iterator[Path]:
     else:
         empty = _git(repository, "hash-object", "-t", "tree", "-w", "--stdin", stdin="")
         message = "Data sets of EM-SAM"
-        start = _git(
-            repository, *_identity(repository), "commit-tree", empty, "-m", message
-        )
+        start = _git(repository, *_identity(repository), "commit-tree", empty, "-m", message)
     tree = place / "tree"
     place.mkdir()
     try:

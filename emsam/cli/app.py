@@ -17,6 +17,7 @@ from emsam.quiet import QUIET_ENVIRONMENT
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
 
+
 class _InOrderOfUse(TyperGroup):
     """Lists the commands in the order in which a lab comes to them."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -29,8 +29,14 @@ def emit(document: Any, as_json: bool, lines: Sequence[str] = ()) -> None:
         print("\n".join(lines))
 
 
+class Report(Protocol):
+    """Moves a bar: called with (done, total) and, if there is one, a note."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str) -> Iterator[Report]:
     """A bar on stderr; the caller calls back with (done, total)."""
     from rich.console import Console
     from rich.progress import (

@@ -102,20 +102,29 @@ def evaluate(
     model: ModelName,
     data: DataName,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    params: ParamsFile = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model on the slices of a split; a run keeps its scores, figures and masks."""
+    """Score a model on the slices of a split; a run keeps its scores, figures and masks.
+
+    --params and --set bring the run's post-processing up to date: segment and evaluate.
+    """
     from emsam.data.store import Volume
+    from emsam.params import load_params
     from emsam.settings import Settings
     from emsam.train.run_directory import RunDirectory
 
     settings = Settings()
     volume = Volume(settings.volume_path(data))
     with progress(f"evaluating on {data} {split}") as report:
-        if RunDirectory(Path(model)).exists():
+        run = RunDirectory(Path(model))
+        if run.exists():
             from emsam.train.evaluation import evaluate_run
 
-            document = evaluate_run(RunDirectory(Path(model)), volume, split, report)
+            if params or overrides:
+                run.set_judging(load_params(params or run.params_file, overrides or ()))
+            document = evaluate_run(run, volume, split, report)
         else:
             document = _evaluate_registered(model, volume, split, settings, report)
     emit(document, as_json, score_lines(f"{model} on {data} {split}", document["means"]))
@@ -151,7 +160,9 @@ def open_network(reference: str, settings: Any) -> tuple[Any, Any]:
     from emsam.registry.models import fetch_package, find_version
 
     with tempfile.TemporaryDirectory() as folder:
-        return load_network(*fetch_package(find_version(reference, settings), settings, Path(folder)))
+        return load_network(
+            *fetch_package(find_version(reference, settings), settings, Path(folder))
+        )
 
 
 def segment(

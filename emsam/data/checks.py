@@ -43,7 +43,9 @@ class Findings:
         """One line a finding."""
         lines = []
         if self.missing:
-            lines.append(f"constant image, taken as missing sections: slices {_ranges(self.missing)}")
+            lines.append(
+                f"constant image, taken as missing sections: slices {_ranges(self.missing)}"
+            )
         for task, slices in self.unlabelled.items():
             if slices:
                 lines.append(f"no {task} labels in slices {_ranges(slices)}")

@@ -48,27 +48,27 @@ class TiffStack:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Slices in order of z, each of shape (y, x) in native byte order."""
-        series = self._file.series[0]
-        if len(series.pages) == self.shape[0]:
-            for z in range(self.shape[0]):
-                yield self._native(self._read(z, lambda z=z: series.pages[z].asarray()))
+        planes = self._decode()
+        for z in range(self.shape[0]):
+            try:
+                plane = next(planes)
+            except Exception as error:  # every codec has its own exception
+                raise InputError(
+                    f"{self.path}: slice {z} cannot be decoded ({_one_line(error)}); "
+                    "the file is truncated or damaged, copy it again"
+                ) from None
+            native = plane.dtype.newbyteorder("=")
+            yield plane.astype(native, copy=False).reshape(self.shape[1:])
+
+    def _decode(self) -> Iterator[np.ndarray]:
+        pages = self._file.series[0].pages
+        if len(pages) == self.shape[0]:
+            for page in pages:
+                yield page.asarray()  # type: ignore[union-attr]
         else:  # one contiguous block behind a single page, as ImageJ writes it
-            stack = self._read(0, lambda: tifffile.memmap(self.path, mode="r"))
-            for z, plane in enumerate(stack.reshape(self.shape)):
-                yield self._native(self._read(z, lambda plane=plane: np.array(plane)))
-
-    def _read(self, z: int, read) -> np.ndarray:  # type: ignore[no-untyped-def]
-        try:
-            plane = read()
-        except Exception as error:  # every codec has its own exception
-            raise InputError(
-                f"{self.path}: slice {z} cannot be decoded ({_one_line(error)}); "
-                "the file is truncated or damaged, copy it again"
-            ) from None
-        return np.asarray(plane)
-
-    def _native(self, plane: np.ndarray) -> np.ndarray:
-        return plane.astype(plane.dtype.newbyteorder("="), copy=False).reshape(self.shape[1:])
+            stack = tifffile.memmap(self.path, mode="r")
+            for plane in stack.reshape(self.shape):
+                yield np.array(plane)
 
 
 def open_stack(path: Path) -> TiffStack:

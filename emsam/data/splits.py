@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 
 from emsam.errors import InputError
 
@@ -67,7 +68,7 @@ def default_splits(depth: int) -> dict[str, ZRange]:
 
 def _refuse_overlap(splits: Mapping[str, ZRange]) -> None:
     ordered = sorted(splits.items(), key=lambda item: item[1])
-    for (name_a, range_a), (name_b, range_b) in zip(ordered, ordered[1:], strict=False):
+    for (name_a, range_a), (name_b, range_b) in pairwise(ordered):
         if range_b[0] <= range_a[1]:
             raise InputError(
                 f"--split: {name_a}={range_a[0]}-{range_a[1]} and {name_b}={range_b[0]}-"

@@ -127,7 +127,7 @@ def _render_slice(
     """Image (uint8) and labels of slice ``z``. Random numbers are drawn even for a lost slice."""
     height, width = shape[1:]
     warp = np.stack([_smooth_noise(rng, (height, width), 24) for _ in range(2)]) * 7.0
-    yx = np.stack(np.mgrid[:height, :width]) + warp  # (2, y, x)
+    yx = np.mgrid[:height, :width] + warp  # (2, y, x)
     distance, nearest = cKDTree(scene.seeds[z]).query(yx.reshape(2, -1).T, k=2)
     gap = (distance[:, 1] - distance[:, 0]).reshape(height, width)
     cell = nearest[:, 0].reshape(height, width)
@@ -164,9 +164,7 @@ def _render_mitochondria(
     return ids
 
 
-def _smooth_noise(
-    rng: np.random.Generator, shape: tuple[int, int], scale: int
-) -> np.ndarray:
+def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale: int) -> np.ndarray:
     """Noise of unit variance whose features are about ``scale`` pixels wide."""
     coarse = rng.normal(size=[side // scale + 3 for side in shape])
     return zoom(coarse, scale, order=3 if scale > 8 else 1)[: shape[0], : shape[1]]

@@ -30,9 +30,7 @@ class EmSam(nn.Module):
     .. [2] Hatamizadeh et al., UNETR: transformers for 3D medical image segmentation, WACV 2022.
     """
 
-    def __init__(
-        self, encoder: EncoderConfig, widths: tuple[int, ...], out_channels: int
-    ) -> None:
+    def __init__(self, encoder: EncoderConfig, widths: tuple[int, ...], out_channels: int) -> None:
         super().__init__()
         w0, w1, w2, w3 = widths
         tap = encoder.width

@@ -66,6 +66,8 @@ class SamEncoder(nn.Module):
         from segment_anything.modeling import ImageEncoderViT
 
         self.config = config
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
         self.vit = ImageEncoderViT(
             img_size=config.image_size,
             patch_size=TOKEN,

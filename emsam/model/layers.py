@@ -26,9 +26,7 @@ class ConvPyramid(nn.Module):
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
         channels = (1, *widths)
-        self.blocks = nn.ModuleList(
-            ConvBlock(a, b) for a, b in zip(channels, widths, strict=False)
-        )
+        self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in zip(channels, widths, strict=False))
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -147,7 +147,7 @@ def fetch_package(found: ModelVersion, settings: Settings, folder: Path) -> tupl
     """
     client = open_client(settings)
     path = str(found.source).split("/", 2)[2]
-    package = Path(client.download_artifacts(found.run_id, path, str(folder)))
+    package = Path(client.download_artifacts(str(found.run_id), path, str(folder)))
     weights = package / "artifacts" / "model.safetensors"
     expected = found.tags.get("emsam.weights_sha256")
     if expected != file_sha256(weights):

@@ -77,9 +77,7 @@ def decide(
         verdict, reason = REJECT, "it is the champion already"
     else:
         _, champion_score = _score(champion, volume, split, settings)
-        better = (
-            score < champion_score if metric in LOWER_IS_BETTER else score > champion_score
-        )
+        better = score < champion_score if metric in LOWER_IS_BETTER else score > champion_score
         verdict = PROMOTE if better else REJECT
         reason = f"{metric} {score:.4f} against the champion's {champion_score:.4f}"
     if score != score:

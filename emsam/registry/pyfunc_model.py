@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 
-class SlicePredictor(PythonModel):  # type: ignore[misc]
+class SlicePredictor(PythonModel):
     """A grey slice (y, x), 8-bit or float in [0, 1], → instance ids (y, x), int32."""
 
     def load_context(self, context: Any) -> None:

@@ -26,9 +26,9 @@ _STATUS = {DONE: "FINISHED", FAILED: "FAILED", RUNNING: "RUNNING"}
 
 
 def run_key(run: RunDirectory) -> str:
-    """What a job is: the digest of its parameters and data, whatever its folder is called."""
+    """What a job is: its name, and the digest of its data and of what the weights depend on."""
     digests = [data["digest"] for data in run.inputs()["data"]]
-    text = json.dumps([run.params().model_dump(mode="json"), digests, run.name], sort_keys=True)
+    text = json.dumps([run.params().training_part(), digests, run.name], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -119,7 +119,7 @@ def _sync_metrics(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
 
 
 def _sync_scores(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
-    """Means as metrics ``<split>/<metric>`` with ``_low`` and ``_high``; a new set replaces them."""
+    """Means as metrics ``<split>/<metric>``, with ``_low`` and ``_high`` for the interval."""
     if not run.scores_file.exists():
         return
     scores = json.loads(run.scores_file.read_text())

@@ -91,7 +91,7 @@ def score_stacks(truth: Path, pred: Path, task: str, *, grow: bool) -> dict[str,
             if stack.dtype.kind not in "ui":
                 raise InputError(f"{stack.path}: dtype {stack.dtype}; instance ids are integers")
         pairs = [
-            (z, score_slice(true, guess, task, grow=grow))  # type: ignore[arg-type]
+            (z, score_slice(true, guess, task, grow=grow))
             for z, (true, guess) in enumerate(zip(a, b, strict=True))
         ]
     return {

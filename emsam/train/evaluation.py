@@ -114,9 +114,9 @@ def _draw(run: RunDirectory, name: str, results: list[SliceResult], count: int) 
 def _keep_predictions(run: RunDirectory, name: str, results: list[SliceResult]) -> None:
     """Predicted ids as a TIFF stack, one page a slice of the split, in order."""
     run.predictions.mkdir(exist_ok=True)
-    stack = np.stack([each.pred for each in results]).astype(np.uint16 if all(
-        each.pred.max() < 1 << 16 for each in results
-    ) else np.uint32)
+    stack = np.stack([each.pred for each in results]).astype(
+        np.uint16 if all(each.pred.max() < 1 << 16 for each in results) else np.uint32
+    )
     metadata = {"axes": "ZYX", "z": [each.z for each in results]}
     path = run.predictions / f"{name}.tif"
     tifffile.imwrite(path, stack, compression="zlib", metadata=metadata)

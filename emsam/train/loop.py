@@ -102,7 +102,7 @@ def train(run: RunDirectory) -> str:
 
 def _setup(fabric: Fabric, params: Params) -> tuple[nn.Module, torch.optim.Optimizer]:
     """Network and optimiser; the pretrained part learns at a rate of its own."""
-    model = build_model(params).to(memory_format=torch.channels_last)
+    model = build_model(params).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     encoder = {id(p) for name, p in model.named_parameters() if name.startswith("encoder.")}
     budget = params.train
     groups = []
@@ -112,7 +112,7 @@ def _setup(fabric: Fabric, params: Params) -> tuple[nn.Module, torch.optim.Optim
             groups.append({"params": chosen, "lr": rate, "peak": rate})
     optimizer = torch.optim.AdamW(groups, weight_decay=budget.weight_decay)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
-    return wrapped, wrapped_optimizer  # type: ignore[return-value]
+    return wrapped, wrapped_optimizer
 
 
 def _step(

@@ -46,17 +46,15 @@ def prepare_run(params: Params, settings: Settings, folder: Path | None = None) 
 
 
 def default_run_name(params: Params, digest: str) -> str:
-    """``<data>-<task>-<model>-<key>``; the key changes with the parameters and the data."""
-    text = json.dumps([params.model_dump(mode="json"), digest], sort_keys=True)
+    """``<data>-<task>-<model>-<key>``; the key changes with what the weights depend on."""
+    text = json.dumps([params.training_part(), digest], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:8]
     return f"{params.data.name}-{params.task}-{params.model.name}-{key}"
 
 
 def _check_trainable(volume: Volume, params: Params) -> None:
     budget = params.train
-    PatchSampler(
-        volume, params.task, size=budget.patch, seed=params.seed, augment=params.augment
-    )
+    PatchSampler(volume, params.task, size=budget.patch, seed=params.seed, augment=params.augment)
     with torch.device("meta"):
         build_model(params)
     if budget.accelerator == "cuda" and not torch.cuda.is_available():

@@ -75,6 +75,8 @@ class RunDirectory:
     def prepare(self, params: Params, inputs: dict[str, Any]) -> None:
         """Write parameters and inputs; a job that is already here must be the same one.
 
+        Post-processing and judging may differ: they are brought up to date.
+
         Raises
         ------
         InputError
@@ -82,12 +84,20 @@ class RunDirectory:
         """
         if self.exists():
             self._refuse_other_job(params, inputs)
+            self.set_judging(params)
             return
-        if self.path.exists() and any(self.path.iterdir()) and not self.params_file.exists():
+        if self.path.exists() and not {each.name for each in self.path.iterdir()} <= self._names():
             raise InputError(f"{self.path}: not empty and no run; choose another --run")
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.params_file, dump_params(params))
         write_whole(self.inputs_file, json.dumps(inputs, indent=2) + "\n")
+
+    def set_judging(self, params: Params) -> None:
+        """Take over the post-processing and judging of ``params``, nothing else of it."""
+        here = self.params()
+        wanted = here.model_copy(update={"segment": params.segment, "evaluate": params.evaluate})
+        if here != wanted:
+            write_whole(self.params_file, dump_params(wanted))
 
     def params(self) -> Params:
         return load_params(self.params_file)
@@ -95,8 +105,13 @@ class RunDirectory:
     def inputs(self) -> dict[str, Any]:
         return json.loads(self.inputs_file.read_text())
 
+    def _names(self) -> set[str]:
+        """What a run leaves in its folder."""
+        mine = {each.name for each in vars(self).values() if isinstance(each, Path)}
+        return mine | {".lock", ".mlflow.json"}
+
     def _refuse_other_job(self, params: Params, inputs: dict[str, Any]) -> None:
-        if self.params() != params:
+        if self.params().training_part() != params.training_part():
             raise InputError(
                 f"{self.path}: holds a run with other parameters (see {self.params_file}); "
                 "choose another --run"
