@@ -104,10 +104,6 @@ class Volume:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks that this volume has labels of."""
-        XX
-
-    def image(self, z: int) -> np.ndarray:
-        """Slice ``z`` as float32 of shape (y, x) in [0, 1]."""
         labels = self._group.get("labels")
         return tuple(sorted(labels.group_keys())) if isinstance(labels, zarr.Group) else ()
 
