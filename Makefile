@@ -21,7 +21,8 @@ test-fast: $(READY)
 
 dashboard: $(READY)
 	@$(BIN)/streamlit run dashboards/app.py --server.headless true \
-		--server.address 127.0.0.1 --browser.gatherUsageStats false
+		--server.address 127.0.0.1 --browser.gatherUsageStats false \
+		--client.showErrorDetails none --client.toolbarMode minimal
 
 lint: $(READY)
 	$(BIN)/ruff check .

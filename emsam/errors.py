@@ -1,4 +1,4 @@
-"""The one exception that a user causes and a user can mend."""
+"""What a user of EM-SAM can run into, in one line each; anything else is a bug."""
 
 from __future__ import annotations
 
@@ -9,3 +9,15 @@ class InputError(ValueError):
     The message is one line that names the file, the value and the remedy; the command line
     prints it as it is and exits with status 2. Code that raises it has written nothing.
     """
+
+
+class TrainingStopped(Exception):
+    """The trainer was asked to stop; the same call goes on from its checkpoint."""
+
+
+class TrainingFailed(Exception):
+    """The trainer ended with an error, which its log tells."""
+
+
+class VersioningFailed(Exception):
+    """git or DVC refused; the message quotes it."""

@@ -26,7 +26,7 @@ from pathlib import Path
 import yaml
 
 from emsam.data.digest import folder_digest
-from emsam.errors import InputError
+from emsam.errors import InputError, VersioningFailed
 from emsam.quiet import QUIET_ENVIRONMENT
 from emsam.settings import Settings
 
@@ -59,10 +59,6 @@ class DatasetVersion:
     author: str
     size: int
     files: int
-
-
-class VersioningFailed(RuntimeError):
-    """git or DVC refused; the message quotes it."""
 
 
 def publish(name: str, settings: Settings, say: Say = lambda line: None) -> DatasetVersion:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from emsam.cli import data, model, registry
-from emsam.errors import InputError
+from emsam.errors import InputError, TrainingFailed, TrainingStopped, VersioningFailed
 from emsam.quiet import QUIET_ENVIRONMENT
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
@@ -51,15 +51,16 @@ def main() -> None:
         _fail(error, EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
+    except TrainingStopped as error:
+        _fail(error, EXIT_STOPPED)
+    except (TrainingFailed, VersioningFailed) as error:
+        _fail(error, EXIT_FAILED)
     except Exception as error:
-        name = type(error).__name__
-        if name == "TrainingStopped":
-            _fail(error, EXIT_STOPPED)
-        if name in ("TrainingFailed", "VersioningFailed"):
-            _fail(error, EXIT_FAILED)
-        raise
+        if type(error).__name__ != "MlflowException":  # known by name: MLflow is slow to import
+            raise
+        _fail(error, EXIT_FAILED)
 
 
 def _fail(message: object, status: int) -> None:
-    print(f"emsam: {message}", file=sys.stderr)
+    print(f"emsam: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(status)

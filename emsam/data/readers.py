@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -86,10 +88,12 @@ def open_stack(path: Path) -> TiffStack:
             f"{path}: not a TIFF file; convert it to a .tif stack in the order z, y, x"
         )
     try:
-        file = tifffile.TiffFile(path)
-        series = file.series[0]
-        shape, axes, dtype = tuple(series.shape), series.axes, series.dtype
-        page = file.pages[0]
+        with _nothing_tolerated():
+            file = tifffile.TiffFile(path)
+            series = file.series[0]
+            shape, axes, dtype = tuple(series.shape), series.axes, series.dtype
+            page = file.pages[0]
+            len(file.pages)  # walks the chain of pages to its end
     except Exception as error:  # tifffile raises many kinds on damaged headers
         raise InputError(
             f"{path}: cannot be read as TIFF ({_one_line(error)}); "
@@ -105,6 +109,26 @@ def open_stack(path: Path) -> TiffStack:
         raise
     depth, height, width = shape if len(shape) == 3 else (1, *shape)
     return TiffStack(path, (depth, height, width), np.dtype(dtype), file)
+
+
+class _Complaints(logging.Handler):
+    """Raises what tifffile would only log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ValueError(record.getMessage())
+
+
+@contextmanager
+def _nothing_tolerated() -> Iterator[None]:
+    """tifffile logs a broken chain of pages and reads the rest; half a volume is no volume."""
+    log, handler = logging.getLogger("tifffile"), _Complaints(logging.ERROR)
+    propagate, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate
 
 
 def _refuse_colour(path: Path, shape: tuple[int, ...], axes: str, page: object) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from emsam.errors import TrainingFailed, TrainingStopped
 from emsam.train.__main__ import EXIT_HELD, EXIT_STOPPED
 from emsam.train.run_directory import DONE, RunDirectory
 
@@ -22,14 +23,6 @@ GRACE = 30.0
 
 Watch = Callable[[dict[str, Any]], None]
 """Called with the status whenever it changed."""
-
-
-class TrainingStopped(Exception):
-    """The trainer was asked to stop; the same call goes on from its checkpoint."""
-
-
-class TrainingFailed(Exception):
-    """The trainer ended with an error, which its log tells."""
 
 
 def run_training(run: RunDirectory, watch: Watch | None = None) -> None:

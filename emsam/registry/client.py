@@ -15,6 +15,8 @@ def open_client(settings: Settings) -> MlflowClient:
     """A client of the tracking server, or of the SQLite file in the home folder."""
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # MLflow's own seven would keep a caller waiting for four minutes at a dead server
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     if not settings.mlflow_uri:
         settings.home.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)

@@ -22,6 +22,8 @@ from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory, file_sha256
 
 CHAMPION, PREVIOUS = "champion", "previous"
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow answers where a model, a version or an alias is not there."""
 _REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 
 
@@ -85,7 +87,9 @@ def find_version(reference: str, settings: Settings) -> ModelVersion:
         if match["alias"]:
             return client.get_model_version_by_alias(match["name"], match["alias"])
         return client.get_model_version(match["name"], match["version"])
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
         names = ", ".join(settings.model_name(task) for task in TASKS)
         raise InputError(
             f"{reference}: no such model in {settings.tracking_uri} (models are called {names}); "
@@ -104,7 +108,9 @@ def list_versions(name: str, settings: Settings) -> list[dict[str, Any]]:
     client = open_client(settings)
     try:
         aliases = client.get_registered_model(name).aliases
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
         names = ", ".join(settings.model_name(task) for task in TASKS)
         raise InputError(
             f"{name}: no such model in {settings.tracking_uri}; models are called {names}"
@@ -118,7 +124,7 @@ def _describe(found: ModelVersion, aliases: dict[str, str]) -> dict[str, Any]:
     return {
         "version": int(found.version),
         # a search leaves a version's own aliases empty; the model's are right
-        "aliases": sorted(a for a, version in aliases.items() if str(version) == found.version),
+        "aliases": sorted(a for a, number in aliases.items() if int(number) == int(found.version)),
         "run": found.tags.get("emsam.run", ""),
         "run_id": found.run_id,
         "created": found.creation_timestamp,
@@ -130,11 +136,14 @@ def _describe(found: ModelVersion, aliases: dict[str, str]) -> dict[str, Any]:
 
 
 def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
-    """The version with the alias ``champion``, if there is one."""
+    """The version with the alias ``champion``; ``None`` if there is no model or no champion."""
     try:
-        return client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
+        version = client.get_registered_model(name).aliases.get(CHAMPION)
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
         return None
+    return client.get_model_version(name, version) if version else None
 
 
 def fetch_package(found: ModelVersion, settings: Settings, folder: Path) -> tuple[Path, Path]:

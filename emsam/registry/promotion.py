@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def decide(
     champion_score = None
     if champion is None:
         verdict, reason = PROMOTE, "there was no champion"
-    elif champion.version == candidate.version:
+    elif int(champion.version) == int(candidate.version):
         champion_score = score
         verdict, reason = REJECT, "it is the champion already"
     else:
@@ -118,6 +119,7 @@ def apply_decision(decision: Decision, settings: Settings) -> bool:
             f"{name}: the champion is {now}, the decision was made against {decision.champion}; "
             "decide again with 'emsam promote'"
         )
+    client.set_model_version_tag(name, version, "emsam.promoted_at", str(int(time.time() * 1000)))
     client.set_model_version_tag(name, version, "emsam.decision", decision.to_json())
     client.set_model_version_tag(name, version, "emsam.decision_sha256", decision.sha256)
     if champion is not None:

@@ -119,7 +119,7 @@ def _sync_metrics(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
 
 
 def _sync_scores(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
-    """Means as metrics ``<split>/<metric>``, with ``_low`` and ``_high`` for the interval."""
+    """Means as metrics ``<data>/<split>/<metric>``, with ``_low`` and ``_high``."""
     if not run.scores_file.exists():
         return
     scores = json.loads(run.scores_file.read_text())
@@ -128,7 +128,7 @@ def _sync_scores(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
     metrics = []
     for entry in scores["sets"]:
         for mean in entry["means"]:
-            name = f"{entry['split']}/{mean['metric']}"
+            name = f"{entry['data']}/{entry['split']}/{mean['metric']}"
             for key, value in ((name, "mean"), (f"{name}_low", "low"), (f"{name}_high", "high")):
                 if mean[value] is not None and known.get(key) != mean[value]:
                     metrics.append(Metric(key, mean[value], at, entry["step"]))

@@ -7,16 +7,17 @@ from skimage.segmentation import find_boundaries
 
 from emsam.metrics.contingency import contingency
 
-SPLIT_COLOUR = (230, 159, 0)  # orange and sky blue of Okabe & Ito's palette, told apart by all
+SPLIT_COLOUR = (230, 159, 0)  # Okabe & Ito's palette, told apart by colour-blind people too
 MERGE_COLOUR = (86, 180, 233)
+MISSED_COLOUR = (204, 121, 167)
 _GAP = 4
 
 
-def draw_slice(image: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
-    """A row of four panels.
+def draw_panels(image: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> list[np.ndarray]:
+    """Pictures of image, truth, prediction and errors, each (y, x, 3) uint8.
 
-    The last panel shows errors over the image: boundaries that the truth does not have (a split)
-    in orange, boundaries of the truth that are not predicted (a merge) in blue.
+    A predicted object has the colour of the true object that it covers most. For the errors see
+    :func:`draw_errors`.
 
     Parameters
     ----------
@@ -24,32 +25,38 @@ def draw_slice(image: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> np.nda
         (y, x) float in [0, 1].
     truth, pred
         Instance ids (y, x).
-
-    Returns
-    -------
-    ndarray
-        (y, 4 x + gaps, 3) uint8.
     """
     grey = np.repeat((image * 255).astype(np.uint8)[..., None], 3, axis=2)
-    panels = [grey, overlay(grey, truth), overlay(grey, _match_ids(truth, pred)),
-              draw_errors(grey, truth, pred)]  # fmt: skip
-    gap = np.full((grey.shape[0], _GAP, 3), 255, np.uint8)
-    row = [part for panel in panels for part in (panel, gap)]
+    matched = _match_ids(truth, pred)
+    return [grey, overlay(grey, truth), overlay(grey, matched), draw_errors(grey, truth, pred)]
+
+
+def draw_slice(image: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
+    """The pictures of :func:`draw_panels` in a row, (y, 4 x + gaps, 3) uint8."""
+    gap = np.full((image.shape[0], _GAP, 3), 255, np.uint8)
+    row = [part for panel in draw_panels(image, truth, pred) for part in (panel, gap)]
     return np.concatenate(row[:-1], axis=1)
 
 
 def overlay(grey: np.ndarray, ids: np.ndarray, opacity: float = 0.45) -> np.ndarray:
     """Objects in colours over a grey picture (y, x, 3) uint8; 0 stays grey."""
-    colours = _palette(int(ids.max()) + 1)[ids]
+    present, index = np.unique(ids, return_inverse=True)
+    colours = _colours(present)[index.reshape(ids.shape)]
     mixed = (1 - opacity) * grey + opacity * colours
     return np.where(ids[..., None] > 0, mixed, grey).astype(np.uint8)
 
 
 def draw_errors(grey: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
-    """Splits in orange and merges in blue over a grey picture (y, x, 3) uint8."""
+    """Errors over a grey picture (y, x, 3) uint8.
+
+    Orange: a boundary inside a true object (a split). Blue: a prediction over a true boundary
+    or over background (a merge). Pink: the inside of a true object that nothing covers.
+    """
     picture = (grey * 0.6).astype(np.uint8)
     inside = truth > 0
-    picture[find_boundaries(pred, mode="inner") & _is_deep(truth)] = SPLIT_COLOUR
+    deep = _is_deep(truth)
+    picture[deep & (pred == 0)] = MISSED_COLOUR
+    picture[deep & find_boundaries(pred, mode="inner")] = SPLIT_COLOUR
     true_boundary = ~inside | find_boundaries(truth, mode="inner")
     picture[true_boundary & _is_deep(pred)] = MERGE_COLOUR
     return picture
@@ -71,23 +78,16 @@ def _is_deep(ids: np.ndarray) -> np.ndarray:
 def _match_ids(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
     """Predicted objects renamed after the true object they cover most, to share its colour."""
     table = contingency(truth, pred)
-    order = np.argsort(table.count)
-    names = {int(k): int(k) + int(truth.max()) + 1 for k in table.pred_ids if k != 0}
-    taken: dict[int, int] = {}
-    for index in order:
-        true_id = int(table.truth_ids[table.truth[index]])
-        pred_id = int(table.pred_ids[table.pred[index]])
-        if true_id and pred_id:
-            taken[pred_id] = true_id
-    lookup = np.zeros(int(pred.max()) + 1, np.int64)
-    for pred_id, fallback in names.items():
-        lookup[pred_id] = taken.get(pred_id, fallback)
-    return lookup[pred]
+    largest = int(truth.max())
+    names = np.where(table.pred_ids > 0, largest + 1 + np.arange(len(table.pred_ids)), 0)
+    both = (table.truth_ids[table.truth] != 0) & (table.pred_ids[table.pred] != 0)
+    order = np.argsort(table.count[both])  # the largest overlap comes last and stays
+    names[table.pred[both][order]] = table.truth_ids[table.truth[both][order]]
+    return names[np.searchsorted(table.pred_ids, pred)]
 
 
-def _palette(count: int) -> np.ndarray:
-    """``count`` bright colours, uint8; the same id has the same colour everywhere."""
-    ids = np.arange(count, dtype=np.uint64)
-    mixed = (ids * np.uint64(2654435761)) % np.uint64(1 << 24)
+def _colours(ids: np.ndarray) -> np.ndarray:
+    """A bright colour (n, 3) uint8 for each id; the same id has the same colour everywhere."""
+    mixed = (ids.astype(np.uint64) * np.uint64(2654435761)) % np.uint64(1 << 24)
     parts = np.stack([(mixed >> np.uint64(shift)) & np.uint64(255) for shift in (0, 8, 16)], axis=1)
     return (64 + parts * 191 // 255).astype(np.uint8)

@@ -119,4 +119,5 @@ def _keep_predictions(run: RunDirectory, name: str, results: list[SliceResult]) 
     )
     metadata = {"axes": "ZYX", "z": [each.z for each in results]}
     path = run.predictions / f"{name}.tif"
-    tifffile.imwrite(path, stack, compression="zlib", metadata=metadata)
+    # without it three or four slices would become the channels of one colour page
+    tifffile.imwrite(path, stack, compression="zlib", metadata=metadata, photometric="minisblack")

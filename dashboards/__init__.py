@@ -1,0 +1,1 @@
+"""Streamlit: what the runs scored, which model is champion, and the masks behind the numbers."""

@@ -1,0 +1,170 @@
+"""Bad input: one clear line that names file, value and remedy; status 2; nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from emsam.cli.app import main
+from tests.conftest import Laboratory
+
+Make = Callable[[Path], None]
+IMAGE = np.random.default_rng(0).integers(0, 255, (4, 48, 40), dtype=np.uint8)
+LABELS = np.repeat(np.arange(1, 5, dtype=np.uint16), 480).reshape(1, 48, 40).repeat(4, axis=0)
+
+
+@pytest.fixture
+def emsam(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs a command that must be refused; returns the line it prints."""
+    monkeypatch.chdir(lab.path)
+
+    def refused(*arguments: str) -> str:
+        before = lab.files()
+        monkeypatch.setattr("sys.argv", ["emsam", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        printed = capsys.readouterr()
+        assert stop.value.code == 2, printed
+        assert printed.out == ""
+        assert printed.err.count("\n") == 1, printed.err
+        assert lab.files() == before
+        return printed.err
+
+    return refused
+
+
+def ingest(image: str = "em.tif", labels: str = "neurites=ids.tif", *more: str) -> list[str]:
+    return ["data", "ingest", "ca1", "--image", image, "--labels", labels,
+            "--voxel-size", "30,8,8", *more]  # fmt: skip
+
+
+def write_pair(folder: Path, image: np.ndarray = IMAGE, labels: np.ndarray = LABELS) -> None:
+    tifffile.imwrite(folder / "em.tif", image, photometric="minisblack")
+    tifffile.imwrite(folder / "ids.tif", labels, photometric="minisblack")
+
+
+def nan_image() -> np.ndarray:
+    image = IMAGE.astype(np.float32) / 255
+    image[2, 5, 5] = np.nan
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "words"),
+    [
+        (IMAGE, LABELS[:, :-1], ["ids.tif", "(4, 47, 40)", "(4, 48, 40)", "same z,y,x grid"]),
+        (IMAGE, LABELS.astype(np.float32), ["ids.tif", "float32", "convert"]),
+        (IMAGE, np.zeros_like(LABELS), ["ids.tif", "all neurites labels are 0"]),
+        (nan_image(), LABELS, ["em.tif", "slice 2", "NaN", "replace"]),
+        (IMAGE.astype(np.complex64), LABELS, ["em.tif", "complex64", "8 or 16 bit"]),
+    ],
+    ids=["other shape", "float labels", "empty labels", "NaN", "complex"],
+)
+def test_ingest_refuses_arrays(
+    lab: Laboratory,
+    emsam: Callable[..., str],
+    image: np.ndarray,
+    labels: np.ndarray,
+    words: list[str],
+) -> None:
+    write_pair(lab.path, image, labels)
+    line = emsam(*ingest())
+    assert all(word in line for word in words), line
+
+
+def test_ingest_refuses_a_missing_file(lab: Laboratory, emsam: Callable[..., str]) -> None:
+    write_pair(lab.path)
+    assert "nowhere.tif: no such file" in emsam(*ingest(image="nowhere.tif"))
+
+
+def test_ingest_refuses_a_colour_image(lab: Laboratory, emsam: Callable[..., str]) -> None:
+    write_pair(lab.path)
+    colour = np.repeat(IMAGE[..., None], 3, axis=-1)
+    tifffile.imwrite(lab.path / "em.tif", colour, photometric="rgb")
+    line = emsam(*ingest())
+    assert "em.tif" in line
+    assert "colour" in line
+    assert "convert it to grey" in line
+
+
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.97])
+def test_ingest_refuses_a_truncated_tiff(
+    lab: Laboratory, emsam: Callable[..., str], part: float
+) -> None:
+    write_pair(lab.path)
+    tifffile.imwrite(lab.path / "em.tif", IMAGE, compression="zlib", photometric="minisblack")
+    content = (lab.path / "em.tif").read_bytes()
+    (lab.path / "em.tif").write_bytes(content[: int(len(content) * part)])
+    line = emsam(*ingest())
+    assert "em.tif" in line
+    assert "truncated" in line
+
+
+def test_ingest_refuses_an_unknown_task(lab: Laboratory, emsam: Callable[..., str]) -> None:
+    write_pair(lab.path)
+    line = emsam(*ingest(labels="axons=ids.tif"))
+    assert "axons" in line
+    assert "neurites, mitochondria" in line
+
+
+def test_ingest_refuses_a_split_outside_the_volume(
+    lab: Laboratory, emsam: Callable[..., str]
+) -> None:
+    write_pair(lab.path)
+    line = emsam(*ingest("em.tif", "neurites=ids.tif", "--split", "train=0-2,val=3-9"))
+    assert "val=3-9" in line
+    assert "slices 0-3" in line
+
+
+def test_a_misspelt_key_names_the_nearest(lab: Laboratory, emsam: Callable[..., str]) -> None:
+    (lab.path / "params.yaml").write_text("train:\n  learning_rat: 0.1\n")
+    line = emsam("train", "--data", "ca1")
+    assert "params.yaml: unknown key train.learning_rat" in line
+    assert "did you mean train.learning_rate?" in line
+
+
+def test_train_refuses_an_unknown_task(emsam: Callable[..., str]) -> None:
+    line = emsam("train", "--data", "ca1", "--task", "nuclei")
+    assert "task = 'nuclei'" in line
+    assert "'neurites' or 'mitochondria'" in line
+
+
+def test_train_refuses_a_volume_that_is_not_there(emsam: Callable[..., str]) -> None:
+    assert "data/ca1/volume.zarr: no such volume" in emsam("train", "--data", "ca1")
+
+
+def test_pipeline_refuses_bad_input_in_one_line_too(
+    lab: Laboratory, emsam: Callable[..., str]
+) -> None:
+    write_pair(lab.path, labels=LABELS.astype(np.float64))
+    line = emsam("pipeline", *ingest()[3:], "--data", "ca1")
+    assert "ids.tif" in line
+    assert "float64" in line
+
+
+def test_score_refuses_other_shapes(lab: Laboratory, emsam: Callable[..., str]) -> None:
+    write_pair(lab.path, labels=LABELS)
+    tifffile.imwrite(lab.path / "other.tif", LABELS[:2])
+    line = emsam("score", "--truth", "ids.tif", "--pred", "other.tif", "--task", "neurites")
+    assert "other.tif: shape (2, 48, 40)" in line
+
+
+def test_segment_refuses_before_it_loads_a_model(
+    lab: Laboratory, emsam: Callable[..., str]
+) -> None:
+    write_pair(lab.path)
+    line = emsam("segment", "em.tif", "--model", "runs/none", "--out", "ids.tif")
+    assert "ids.tif: exists already" in line
+    assert "--overwrite" in line
+
+
+def test_a_model_that_is_nowhere_is_named(lab: Laboratory, emsam: Callable[..., str]) -> None:
+    write_pair(lab.path)
+    line = emsam("segment", "em.tif", "--model", "runs/none", "--out", "out.tif")
+    assert "runs/none: no run directory and no model" in line

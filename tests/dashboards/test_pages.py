@@ -1,0 +1,145 @@
+"""What somebody notices who opens the pages."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboards.elements import plain
+from emsam.registry.models import find_version
+from emsam.settings import Settings
+from emsam.train.evaluation import read_scores
+from emsam.train.run_directory import RunDirectory
+
+pytestmark = pytest.mark.slow  # the lab trains two networks
+
+APP = str(Path(__file__).parents[2] / "dashboards" / "app.py")
+PAGES = ("overview", "compare", "masks")
+
+
+def open_page(name: str) -> AppTest:
+    """The app with one of its pages open, as from the menu."""
+    app = AppTest.from_file(APP, default_timeout=30).run()
+    if name != "overview":
+        app.switch_page(f"pages/{name}.py").run()
+    assert not app.exception
+    # Streamlit shows whatever stands alone in a page, also a docstring of a constant.
+    assert app.main[0].type == "title"
+    return app
+
+
+def seen(app: AppTest) -> str:
+    """All text on the page, as it looks once Markdown's escapes are gone."""
+    boxes = (app.title, app.markdown, app.caption, app.info, app.warning, app.error, app.subheader)
+    text = "\n".join(str(each.value) for box in boxes for each in box)
+    metrics = "\n".join(f"{each.label} {each.value}" for each in app.metric)
+    tables = "\n".join(each.value.to_csv() for each in app.dataframe)
+    return re.sub(r"\\(?=\W|_)", "", f"{text}\n{metrics}") + tables
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_lab_says_what_to_do(empty_lab: Settings, page: str) -> None:
+    text = seen(open_page(page))
+    assert "No runs yet" in text
+    assert "make demo" in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_absent_server_is_one_line(cut_off: Settings, page: str) -> None:
+    app = open_page(page)
+    assert len(app.error) == 1
+    text = seen(app)
+    assert "MLflow does not answer at http://127.0.0.1:1" in text
+    assert "EMSAM_MLFLOW_URI" in text
+    assert "secret" not in text
+
+
+def test_overview_shows_the_champion(in_lab: Settings) -> None:
+    app = open_page("overview")
+    text = seen(app)
+    decision = json.loads(find_version("emsam-neurites/1", in_lab).tags["emsam.decision"])
+    assert "emsam-neurites/1" in text
+    assert f"arand_contest_2d on tiny test slices {decision['candidate_score']:.4f}" in text
+    assert re.search(r"95 % interval \d\.\d{4} to \d\.\d{4}", text)
+    assert decision["digest"] in text
+    assert "there was no champion" in text
+    assert "No champion for mitochondria yet" in text
+
+
+def test_overview_lists_runs_with_their_state(in_lab: Settings, odd_name: str) -> None:
+    table = open_page("overview").dataframe[-1].value
+    assert list(table["run"]) == [odd_name, "first"]
+    assert list(table["state"]) == ["done", "done"]
+
+
+def test_overview_notices_a_job_that_went_silent(in_lab: Settings) -> None:
+    run = RunDirectory(in_lab.runs_root / "first")
+    before = run.status_file.read_text()
+    status = json.loads(before) | {"state": "running", "fraction": 0.5, "heartbeat": 1e9}
+    try:
+        run.status_file.write_text(json.dumps(status))
+        table = open_page("overview").dataframe[-1].value
+    finally:
+        run.status_file.write_text(before)
+    assert re.fullmatch(r"running, silent for \d+ min", table["state"][1])
+
+
+def test_compare_shows_scores_and_marks_the_best(in_lab: Settings, odd_name: str) -> None:
+    app = open_page("compare")
+    scores = app.dataframe[0].value
+    assert list(scores.index) == [odd_name, "first"]
+    column = scores["arand_contest_2d ↓"]
+    means = {}
+    for name in scores.index:
+        entry = read_scores(RunDirectory(in_lab.runs_root / name))["sets"][0]
+        means[name] = entry["means"][0]["mean"]
+        assert f"{means[name]:.4f} (" in column[name]
+    marked = [name for name in scores.index if column[name].startswith("★ ")]
+    assert marked == [name for name in means if means[name] == min(means.values())]
+
+
+def test_compare_shows_curves_and_differing_parameters(in_lab: Settings) -> None:
+    app = open_page("compare")
+    figure = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert [trace["name"] for trace in figure["data"]] == ["odd &lt;b&gt;$x$ *bold*", "first"]
+    assert figure["layout"]["yaxis"]["title"]["text"] == "train/loss"
+    assert list(app.dataframe[1].value.index) == ["train.steps"]
+
+
+def test_compare_of_nothing_asks_for_a_run(in_lab: Settings) -> None:
+    app = open_page("compare")
+    app.multiselect[0].set_value([]).run()
+    assert not app.exception
+    assert "Choose one run or more" in seen(app)
+
+
+def test_masks_shows_four_pictures_and_the_scores_of_the_slice(in_lab: Settings) -> None:
+    app = open_page("masks")
+    first = next(i for i, name in enumerate(app.selectbox[0].options) if name == "first")
+    app.selectbox[0].select_index(first).run()
+    entry = read_scores(RunDirectory(in_lab.runs_root / "first"))["sets"][0]
+    for z in (8, 9):
+        app.select_slider[0].set_value(z).run()
+        assert not app.exception
+        assert len(app.image) == 4
+        expected = [f"{row['value']:.4f}" for row in entry["rows"] if row["z"] == z]
+        assert [metric.value for metric in app.metric] == expected
+
+
+def test_masks_of_a_run_elsewhere_says_so(
+    in_lab: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMSAM_RUNS_ROOT", str(tmp_path))
+    app = open_page("masks")
+    assert "EMSAM_RUNS_ROOT" in seen(app)
+    assert len(app.image) == 0
+
+
+def test_a_name_is_text_and_never_markup(in_lab: Settings, odd_name: str) -> None:
+    pages = [open_page(page) for page in PAGES]
+    assert not any(each.allow_html for app in pages for each in app.markdown)
+    assert plain(odd_name) == r"odd \<b\>\$x\$ \*bold\*"

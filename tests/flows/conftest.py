@@ -1,0 +1,84 @@
+"""A laboratory in which the main job has run once."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.conftest import Laboratory, make_laboratory, overrides
+
+
+@dataclass
+class Finished:
+    """A laboratory and what its first pipeline reported."""
+
+    lab: Laboratory
+    report: dict[str, Any]
+
+    @property
+    def run(self) -> Path:
+        return self.lab.path / self.report["run"]
+
+    @property
+    def client(self) -> MlflowClient:
+        uri = f"sqlite:///{self.lab.path / '.emsam' / 'mlflow.db'}"
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def synthesize(lab: Laboratory) -> None:
+    lab.run("data", "synthetic", "tiny", "--shape", "16,96,96")
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Prefect server on SQLite."""
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+    with (home / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, "--port", str(port)],
+            env=Laboratory(home).environment | {"PREFECT_HOME": str(home)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    api = f"http://127.0.0.1:{port}/api"
+    try:
+        _wait_until_healthy(api, server)
+        yield api
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _wait_until_healthy(api: str, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(1800):
+        assert server.poll() is None, "the Prefect server ended"
+        try:
+            urllib.request.urlopen(f"{api}/health", timeout=1)
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(api)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Finished:
+    lab = make_laboratory(tmp_path_factory.mktemp("finished"))
+    lab.prefect_api = prefect_api
+    synthesize(lab)
+    return Finished(lab, lab.json("pipeline", "--data", "tiny", *overrides()))

@@ -1,0 +1,133 @@
+"""Ctrl-C anywhere, then the same command again: the same result."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Laboratory, make_laboratory, overrides
+from tests.flows.conftest import Finished, synthesize
+
+pytestmark = pytest.mark.slow
+
+MOMENTS = (
+    "Starting temporary server",
+    "adding tiny to DVC",
+    "pushing to",
+    "training in",
+    "loss",
+    "is done at step",
+    "evaluate",
+    "promote",
+)
+"""What the pipeline prints when it is interrupted; one after the other, in one laboratory."""
+SLOWER = ("train.steps=150", "train.batch_size=4")
+"""Long enough for a line with a loss."""
+
+
+def start(lab: Laboratory, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a command as a terminal would: in a process group of its own."""
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            lab.command(*arguments),
+            cwd=lab.path,
+            env=lab.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def interrupt_at(lab: Laboratory, log: Path, moment: str) -> bool:
+    """Press Ctrl-C when ``moment`` is printed; ``False`` if the command ended before."""
+    process = start(lab, log, "pipeline", "--data", "tiny", *overrides(*SLOWER))
+    while moment not in log.read_text():
+        if process.poll() is not None:
+            return False
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(60)
+    assert "Traceback" not in log.read_text().split("emsam: interrupted")[-1]
+    return True
+
+
+def trainers(lab: Laboratory) -> list[psutil.Process]:
+    """Training processes that work in this laboratory."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        if "emsam.train" in words and process.info["cwd"] == str(lab.path):
+            found.append(process)
+    return found
+
+
+def weights_digest(run: Path) -> str:
+    (manifest,) = sorted(run.glob("checkpoints/step-*/manifest.json"))[-1:]
+    return str(json.loads(manifest.read_text())["files"]["model.safetensors"]["sha256"])
+
+
+def test_an_interrupted_pipeline_ends_in_the_same_result(tmp_path: Path) -> None:
+    reference = make_laboratory(tmp_path / "reference")
+    synthesize(reference)
+    expected = reference.json("pipeline", "--data", "tiny", *overrides(*SLOWER))
+
+    lab = make_laboratory(tmp_path / "interrupted")
+    synthesize(lab)
+    hits = [interrupt_at(lab, tmp_path / f"{n}.log", each) for n, each in enumerate(MOMENTS)]
+    assert sum(hits) >= 6, hits
+    assert not trainers(lab)
+    report = lab.json("pipeline", "--data", "tiny", *overrides(*SLOWER))
+
+    same = ("digest", "data_version", "run", "means", "model", "champion")
+    assert {key: report[key] for key in same} == {key: expected[key] for key in same}
+    assert weights_digest(lab.path / report["run"]) == weights_digest(
+        reference.path / expected["run"]
+    )
+    steps = [
+        json.loads(line)["step"]
+        for line in (lab.path / report["run"] / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == list(range(1, 151))
+    assert lab.git("status", "--porcelain") == ""
+    assert lab.git("worktree", "list").count("\n") == 0
+
+
+def test_a_killed_trainer_is_taken_up_by_the_next_call(finished: Finished, tmp_path: Path) -> None:
+    """kill -9 of everything in mid-training; the next call goes on from a whole checkpoint."""
+    lab = finished.lab
+    arguments = ["train", "--data", "tiny", "--run", str(tmp_path / "run"), *overrides(*SLOWER)]
+    process = start(lab, tmp_path / "log", *arguments)
+    run = tmp_path / "run"
+    while len(list(run.glob("checkpoints/step-*"))) < 2:
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    status = lab.json(*arguments)
+    assert status["state"] == "done"
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 151))
+
+
+def test_a_run_that_is_being_trained_is_watched_not_doubled(
+    finished: Finished, tmp_path: Path
+) -> None:
+    lab = finished.lab
+    arguments = ["train", "--data", "tiny", "--run", str(tmp_path / "run"), *overrides(*SLOWER)]
+    first = start(lab, tmp_path / "log", *arguments)
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert first.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    second = lab.json(*arguments)
+    assert second["state"] == "done"
+    assert first.wait(30) == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 151))

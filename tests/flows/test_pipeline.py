@@ -1,0 +1,149 @@
+"""The main job, with a real Prefect server, MLflow store and DVC remote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from tests.conftest import overrides
+from tests.flows.conftest import Finished
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_first_model_becomes_champion(finished: Finished) -> None:
+    assert finished.report["champion"] == "emsam-neurites/1"
+    assert finished.report["verdict"] == "promote"
+    (newest,) = finished.lab.json("registry", "log", "emsam-neurites")
+    assert newest["aliases"] == ["champion"]
+    assert newest["data_digest"] == finished.report["digest"]
+
+
+def test_mlflow_holds_what_the_run_was_made_from(finished: Finished) -> None:
+    run = finished.client.get_run(finished.report["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.steps"] == "24"
+    assert run.data.params["model.unet_widths"] == "[6, 8]"
+    assert run.data.tags["mlflow.source.git.commit"] == finished.lab.git("rev-parse", "HEAD")
+    assert run.data.tags["package.torch"].startswith("2.")
+    assert json.loads(run.data.tags["hardware.cores"]) >= 1
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.name == "tiny"
+    assert dataset.dataset.digest == finished.report["digest"]
+
+
+def test_mlflow_holds_every_step_once(finished: Finished) -> None:
+    run_id = finished.report["mlflow_run_id"]
+    losses = finished.client.get_metric_history(run_id, "train/loss")
+    assert [point.step for point in losses] == list(range(1, 25))
+    validation = finished.client.get_metric_history(run_id, "val/arand_contest_2d")
+    assert [point.step for point in validation] == [12, 24]
+    finished.lab.run("registry", "sync", str(finished.run))
+    assert len(finished.client.get_metric_history(run_id, "train/loss")) == 24
+
+
+def test_mlflow_holds_scores_checkpoint_and_figures(finished: Finished) -> None:
+    run_id = finished.report["mlflow_run_id"]
+    run = finished.client.get_run(run_id)
+    mean = next(m for m in finished.report["means"] if m["metric"] == "arand_contest_2d")
+    assert run.data.metrics["tiny/test/arand_contest_2d"] == pytest.approx(mean["mean"])
+    scores = json.loads(Path(finished.client.download_artifacts(run_id, "scores.json")).read_text())
+    rows = scores["sets"][0]["rows"]
+    assert {row["z"] for row in rows} == {14, 15}
+    assert {row["metric"] for row in rows} == {"arand_contest_2d", "voi_split_2d", "voi_merge_2d"}
+    checkpoint = finished.client.list_artifacts(run_id, "checkpoints/step-000024")
+    names = {Path(each.path).name for each in checkpoint}
+    assert names == {"manifest.json", "model.safetensors", "trainer.pt"}
+    assert finished.client.list_artifacts(run_id, "figures")
+
+
+def test_the_checkout_stays_clean_and_the_version_can_be_fetched(finished: Finished) -> None:
+    lab = finished.lab
+    assert lab.git("status", "--porcelain") == ""
+    assert lab.git("branch", "--show-current") == "main"
+    assert lab.git("tag", "--list") == "data/tiny/v1"
+    (version,) = lab.json("data", "log", "tiny")
+    assert version["digest"] == finished.report["digest"]
+
+
+def test_a_second_pipeline_repeats_nothing(finished: Finished) -> None:
+    before = (finished.run / "metrics.jsonl").stat().st_mtime_ns
+    again = finished.lab.json("pipeline", "--data", "tiny", *overrides())
+    assert (finished.run / "metrics.jsonl").stat().st_mtime_ns == before
+    same = ("run", "digest", "data_version", "means", "model", "champion", "mlflow_run_id")
+    assert {k: again[k] for k in same} == {k: finished.report[k] for k in same}
+    assert len(finished.lab.json("registry", "log", "emsam-neurites")) == 1
+
+
+def test_the_package_predicts_what_the_command_segments(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 255, (1, 100, 70), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "em.tif", image, photometric="minisblack")
+    out = tmp_path / "ids.tif"
+    finished.lab.run(
+        "segment", str(tmp_path / "em.tif"), "--model", "emsam-neurites@champion",
+        "--out", str(out),
+    )  # fmt: skip
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    uri = f"sqlite:///{finished.lab.path / '.emsam' / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    loaded = mlflow.pyfunc.load_model("models:/emsam-neurites@champion")
+    np.testing.assert_array_equal(loaded.predict(image[0]), tifffile.imread(out))
+
+
+def test_changed_weights_in_the_store_are_refused(finished: Finished, tmp_path: Path) -> None:
+    weights = next((finished.lab.path / ".emsam" / "artifacts").rglob("model-*/**/*.safetensors"))
+    content = weights.read_bytes()
+    tifffile.imwrite(tmp_path / "em.tif", np.zeros((64, 64), np.uint8))
+    try:
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        refused = finished.lab.run(
+            "segment", str(tmp_path / "em.tif"), "--model", "emsam-neurites/1",
+            "--out", str(tmp_path / "ids.tif"), status=2,
+        )  # fmt: skip
+    finally:
+        weights.write_bytes(content)
+    assert "sha256" in refused.stderr
+    assert not (tmp_path / "ids.tif").exists()
+
+
+def test_a_worse_candidate_is_rejected_and_a_better_one_promoted(finished: Finished) -> None:
+    """Runs last in this file: it adds versions to the shared laboratory."""
+    worse = finished.lab.json(
+        "pipeline", "--data", "tiny", *overrides("train.steps=1", "train.learning_rate=1e-9")
+    )
+    better = finished.lab.json(
+        "pipeline",
+        "--data",
+        "tiny",
+        *overrides("train.steps=100", "train.batch_size=4", "train.learning_rate=0.01"),
+    )
+    scores = {
+        report["model"]: next(
+            m["mean"] for m in report["means"] if m["metric"] == "arand_contest_2d"
+        )
+        for report in (finished.report, worse, better)
+    }
+    assert scores["emsam-neurites/3"] < scores["emsam-neurites/1"] <= scores["emsam-neurites/2"]
+    assert (worse["verdict"], worse["champion"]) == ("reject", "emsam-neurites/1")
+    assert (better["verdict"], better["champion"]) == ("promote", "emsam-neurites/3")
+    aliases = {v["version"]: v["aliases"] for v in finished.lab.json("registry", "log",
+                                                                    "emsam-neurites")}  # fmt: skip
+    assert aliases == {1: ["previous"], 2: [], 3: ["champion"]}
+
+
+def test_other_post_processing_evaluates_again_and_trains_not(finished: Finished) -> None:
+    before = (finished.run / "metrics.jsonl").stat().st_mtime_ns
+    again = finished.lab.json("pipeline", "--data", "tiny", *overrides("segment.threshold=0.4"))
+    assert again["run"] == finished.report["run"]
+    assert (finished.run / "metrics.jsonl").stat().st_mtime_ns == before
+    assert "threshold: 0.4" in (finished.run / "params.yaml").read_text()

@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from emsam.data.digest import folder_digest
+from emsam.data.ingest import Source, ingest_volume
+from emsam.data.store import Volume
+from emsam.errors import InputError
+
+Snapshot = Callable[[Path], dict[str, bytes | None]]
+VOXEL = (30.0, 8.0, 8.0)
+
+
+@pytest.fixture
+def source(write_tiff: Callable[..., Path], grey_stack: np.ndarray, id_stack: np.ndarray) -> Source:
+    """A good image with labels of neurites."""
+    image, labels = write_tiff("em.tif", grey_stack), write_tiff("ids.tif", id_stack)
+    return Source(image, {"neurites": labels}, VOXEL)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "ca1" / "volume.zarr"
+
+
+# -- what goes in comes out -----------------------------------------------------------------------
+
+
+def test_image_and_labels_come_back_exactly(
+    source: Source, store: Path, grey_stack: np.ndarray, id_stack: np.ndarray
+) -> None:
+    volume = ingest_volume("ca1", source, store)
+    assert (volume.shape, volume.tasks) == (grey_stack.shape, ("neurites",))
+    np.testing.assert_array_equal(zarr.open_array(store / "image/0", mode="r")[:], grey_stack)
+    for z in range(len(grey_stack)):
+        np.testing.assert_allclose(volume.image(z), grey_stack[z] / 255, atol=1e-7)
+        np.testing.assert_array_equal(volume.labels("neurites", z), id_stack[z])
+    assert volume.image(0).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i4", "i8", ">u2", ">u4"])
+def test_labels_of_any_integer_type(
+    dtype: str, store: Path, source: Source, write_tiff: Callable[..., Path], id_stack: np.ndarray
+) -> None:
+    ids = id_stack.astype(dtype)
+    if ids.dtype.itemsize == 8:
+        ids[ids > 0] += 2**40
+    labels = write_tiff("ids.tif", ids, byteorder=">" if dtype[0] == ">" else "<")
+    volume = ingest_volume("ca1", Source(source.image, {"neurites": labels}, VOXEL), store)
+    got = np.stack([volume.labels("neurites", z) for z in range(len(ids))])
+    np.testing.assert_array_equal(got, ids)
+    assert got.dtype.kind == "u"
+
+
+@pytest.mark.parametrize("dtype", ["u2", ">u2", "f4", "f8"])
+def test_images_of_other_types_fill_the_range_from_0_to_1(
+    dtype: str, store: Path, write_tiff: Callable[..., Path]
+) -> None:
+    grey = np.random.default_rng(0).uniform(1000, 3000, (4, 50, 60)).astype(dtype)
+    image = write_tiff("em.tif", grey, byteorder=">" if dtype[0] == ">" else "<")
+    volume = ingest_volume("ca1", Source(image, {}, VOXEL), store)
+    np.testing.assert_array_equal(zarr.open_array(store / "image/0", mode="r")[:], grey)
+    got = np.stack([volume.image(z) for z in range(4)])
+    assert got.min() == 0
+    assert got.max() == 1
+    # linear in between: 2000 is the middle
+    np.testing.assert_allclose(got[np.abs(grey.astype(float) - 2000) < 2], 0.5, atol=0.02)
+    assert volume.tasks == ()
+
+
+def test_more_slices_than_a_slab(store: Path, write_tiff: Callable[..., Path]) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (70, 10, 12), dtype=np.uint8)
+    ingest_volume("ca1", Source(write_tiff("em.tif", grey), {}, VOXEL), store)
+    np.testing.assert_array_equal(zarr.open_array(store / "image/0", mode="r")[:], grey)
+
+
+def test_constant_slices_are_missing_and_left_out(
+    store: Path, write_tiff: Callable[..., Path], grey_stack: np.ndarray, id_stack: np.ndarray
+) -> None:
+    grey_stack[1] = 17
+    id_stack[3] = 0
+    source = Source(
+        write_tiff("em.tif", grey_stack),
+        {"neurites": write_tiff("ids.tif", id_stack)},
+        VOXEL,
+        split="train=0-2,val=3-4",
+    )
+    volume = ingest_volume("ca1", source, store)
+    assert volume.slices("train") == [0, 2]
+    assert volume.slices("val") == [3, 4]
+    assert any("missing" in each and "1" in each for each in volume.info.warnings)
+    assert any("neurites" in each and "3" in each for each in volume.info.warnings)
+
+
+def test_progress_counts_the_slices(source: Source, store: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    ingest_volume("ca1", source, store, lambda done, total: seen.append((done, total)))
+    assert seen == [(n, 5) for n in range(1, 6)]
+
+
+# -- twice ----------------------------------------------------------------------------------------
+
+
+def test_ingest_twice_is_the_same_version(source: Source, store: Path, tmp_path: Path) -> None:
+    ingest_volume("ca1", source, store)
+    first = folder_digest(store)
+    ingest_volume("ca1", source, store)
+    assert folder_digest(store) == first
+    elsewhere = tmp_path / "elsewhere" / "volume.zarr"
+    ingest_volume("ca1", source, elsewhere)
+    assert folder_digest(elsewhere) == first
+
+
+@pytest.mark.parametrize("change", ["image", "labels", "voxel size", "split"])
+def test_another_source_does_not_replace_a_volume(
+    change: str,
+    source: Source,
+    store: Path,
+    grey_stack: np.ndarray,
+    id_stack: np.ndarray,
+    tree_of: Snapshot,
+) -> None:
+    ingest_volume("ca1", source, store)
+    before = tree_of(store.parent)
+    other = source
+    if change == "image":
+        tifffile.imwrite(source.image, 255 - grey_stack, photometric="minisblack")
+    elif change == "labels":
+        tifffile.imwrite(source.labels["neurites"], id_stack + 1, photometric="minisblack")
+    elif change == "voxel size":
+        other = Source(source.image, source.labels, (40.0, 8.0, 8.0))
+    else:
+        other = Source(source.image, source.labels, VOXEL, split="train=0-2")
+    with pytest.raises(InputError, match=str(store)):
+        ingest_volume("ca1", other, store)
+    assert tree_of(store.parent) == before
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+Spoil = Callable[[Source, np.ndarray, np.ndarray], Source | None]
+
+
+def no_image(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    source.image.unlink()
+
+
+def no_labels(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    source.labels["neurites"].unlink()
+
+
+def colour_image(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    tifffile.imwrite(source.image, np.stack([grey] * 3, axis=-1), photometric="rgb")
+
+
+def float_labels(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    tifffile.imwrite(source.labels["neurites"], ids.astype(np.float32))
+
+
+def negative_ids(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    wrong = ids.astype(np.int32)
+    wrong[4, 0, 0] = -1
+    tifffile.imwrite(source.labels["neurites"], wrong, photometric="minisblack")
+
+
+def other_shape(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    tifffile.imwrite(source.labels["neurites"], ids[:, :-1], photometric="minisblack")
+
+
+def fewer_slices(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    tifffile.imwrite(source.labels["neurites"], ids[:-1], photometric="minisblack")
+
+
+def all_zero_labels(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    tifffile.imwrite(source.labels["neurites"], ids * 0, photometric="minisblack")
+
+
+def nan_image(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    wrong = grey.astype(np.float32)
+    wrong[3, 1, 1] = np.nan
+    tifffile.imwrite(source.image, wrong)
+
+
+def infinite_image(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    wrong = grey.astype(np.float64)
+    wrong[4, 1, 1] = -np.inf
+    tifffile.imwrite(source.image, wrong)
+
+
+def signed_image(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    tifffile.imwrite(source.image, grey.astype(np.int16), photometric="minisblack")
+
+
+def header_only(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    os.truncate(source.image, 8)
+
+
+def half_an_image(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    os.truncate(source.image, source.image.stat().st_size // 2)
+
+
+def last_page_cut(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    with tifffile.TiffWriter(source.image) as writer:
+        for plane in grey:
+            writer.write(plane, contiguous=False, metadata=None, compression="zlib")
+    with tifffile.TiffFile(source.image) as file:
+        end = file.pages[-1].dataoffsets[0] + 5
+    os.truncate(source.image, end)
+
+
+def labels_cut(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
+    path = source.labels["neurites"]
+    os.truncate(path, path.stat().st_size // 3)
+
+
+def unknown_task(source: Source, grey: np.ndarray, ids: np.ndarray) -> Source:
+    return Source(source.image, {"dendrites": source.labels["neurites"]}, VOXEL)
+
+
+def no_voxel_size(source: Source, grey: np.ndarray, ids: np.ndarray) -> Source:
+    return Source(source.image, source.labels, (30.0, 0.0, 8.0))
+
+
+def split_outside(source: Source, grey: np.ndarray, ids: np.ndarray) -> Source:
+    return Source(source.image, source.labels, VOXEL, split="train=0-9")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (no_image, "em.tif"),
+        (no_labels, "ids.tif"),
+        (colour_image, "em.tif"),
+        (signed_image, "em.tif"),
+        (float_labels, "ids.tif"),
+        (negative_ids, "ids.tif"),
+        (other_shape, "ids.tif"),
+        (fewer_slices, "ids.tif"),
+        (all_zero_labels, "ids.tif"),
+        (nan_image, "em.tif"),
+        (infinite_image, "em.tif"),
+        (header_only, "em.tif"),
+        (half_an_image, "em.tif"),
+        (last_page_cut, "em.tif"),
+        (labels_cut, "ids.tif"),
+        (unknown_task, "dendrites"),
+        (no_voxel_size, "--voxel-size"),
+        (split_outside, "train=0-9"),
+    ],
+)
+@pytest.mark.parametrize("parent_exists", [False, True])
+def test_a_refusal_is_one_line_and_leaves_nothing(
+    spoil: Spoil,
+    named: str,
+    parent_exists: bool,
+    source: Source,
+    store: Path,
+    tmp_path: Path,
+    grey_stack: np.ndarray,
+    id_stack: np.ndarray,
+    tree_of: Snapshot,
+) -> None:
+    if parent_exists:
+        store.parent.mkdir(parents=True)
+        (store.parent / "notes.txt").write_text("mine")
+    spoilt = spoil(source, grey_stack, id_stack) or source
+    before = tree_of(tmp_path)
+    with pytest.raises(InputError) as caught:
+        ingest_volume("ca1", spoilt, store)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert tree_of(tmp_path) == before
+
+
+def test_a_store_that_is_no_volume_is_left_alone(source: Source, store: Path) -> None:
+    store.parent.mkdir(parents=True)
+    store.write_text("something else")
+    with pytest.raises(InputError, match=str(store)):
+        ingest_volume("ca1", source, store)
+    assert store.read_text() == "something else"
+
+
+# -- interrupted ----------------------------------------------------------------------------------
+
+
+def test_a_person_s_interrupt_leaves_nothing(
+    source: Source, store: Path, tmp_path: Path, tree_of: Snapshot
+) -> None:
+    before = tree_of(tmp_path)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest_volume("ca1", source, store, interrupt)
+    assert tree_of(tmp_path) == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from emsam.data.ingest import Source, ingest_volume
+image, labels, store = map(Path, sys.argv[1:])
+kill = lambda done, total: done == 4 and os.kill(os.getpid(), signal.SIGKILL)
+ingest_volume("ca1", Source(image, {"neurites": labels}, (30.0, 8.0, 8.0)), store, kill)
+"""
+
+
+def test_a_killed_writer_leaves_a_part_that_the_next_call_removes(
+    source: Source, store: Path
+) -> None:
+    paths = [source.image, source.labels["neurites"], store]
+    done = subprocess.run([sys.executable, "-c", KILLED, *map(str, paths)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [path.suffix for path in store.parent.iterdir()] == [".part"]
+    ingest_volume("ca1", source, store)
+    assert list(store.parent.iterdir()) == [store]
+    assert Volume(store).shape == (5, 40, 48)

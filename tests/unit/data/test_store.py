@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from emsam.data.ingest import Source, ingest_volume
+from emsam.data.store import Volume
+from emsam.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Volume, np.ndarray, np.ndarray]:
+    """A volume with odd sides and three pyramid levels, its image and its labels."""
+    import tifffile
+
+    folder = tmp_path_factory.mktemp("wide")
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (2, 301, 520), dtype=np.uint8)
+    labels = rng.integers(0, 9, (2, 301, 520), dtype=np.uint32)
+    tifffile.imwrite(folder / "em.tif", image, photometric="minisblack")
+    tifffile.imwrite(folder / "ids.tif", labels, photometric="minisblack")
+    source = Source(folder / "em.tif", {"neurites": folder / "ids.tif"}, (50.0, 4.0, 5.0))
+    return ingest_volume("wide", source, folder / "wide" / "volume.zarr"), image, labels
+
+
+def test_pyramid_halves_y_and_x_until_256_pixels(
+    wide: tuple[Volume, np.ndarray, np.ndarray],
+) -> None:
+    volume, image, labels = wide
+    for key in ("image", "labels/neurites"):
+        group = zarr.open_group(volume.path / key, mode="r")
+        shapes = [group[level].shape for level in sorted(group.array_keys())]
+        assert shapes == [(2, 301, 520), (2, 151, 260), (2, 76, 130)]
+    level1 = zarr.open_array(volume.path / "image/1", mode="r")[:]
+    mean = image[:, :300].reshape(2, 150, 2, 260, 2).mean(axis=(2, 4))
+    assert np.abs(level1[:, :150] - mean).max() <= 0.5  # rounded, and an odd last row besides
+    ids1 = zarr.open_array(volume.path / "labels/neurites/1", mode="r")[:]
+    assert set(np.unique(ids1)) <= set(np.unique(labels))  # ids are picked, never mixed
+
+
+def test_any_ome_zarr_reader_finds_axes_units_and_scales(
+    wide: tuple[Volume, np.ndarray, np.ndarray],
+) -> None:
+    document = json.loads((wide[0].path / "zarr.json").read_text())
+    assert document["zarr_format"] == 3
+    ome = document["attributes"]["ome"]
+    assert ome["version"] == "0.5"
+    (scales,) = ome["multiscales"]
+    assert [(axis["name"], axis["type"], axis["unit"]) for axis in scales["axes"]] == [
+        (name, "space", "nanometer") for name in "zyx"
+    ]
+    for level, each in enumerate(scales["datasets"]):
+        assert zarr.open_array(wide[0].path / each["path"], mode="r").ndim == 3
+        (transform,) = each["coordinateTransformations"]
+        assert transform == {"type": "scale", "scale": [50.0, 4.0 * 2**level, 5.0 * 2**level]}
+
+
+def test_labels_are_listed_and_point_at_their_image(
+    wide: tuple[Volume, np.ndarray, np.ndarray],
+) -> None:
+    labels = wide[0].path / "labels"
+    ome = json.loads((labels / "zarr.json").read_text())["attributes"]["ome"]
+    assert ome["labels"] == ["neurites"]
+    ome = json.loads((labels / "neurites" / "zarr.json").read_text())["attributes"]["ome"]
+    assert (labels / "neurites" / ome["image-label"]["source"]["image"]).resolve() == wide[
+        0
+    ].path.resolve()
+    for each in ome["multiscales"][0]["datasets"]:
+        assert (labels / "neurites" / each["path"]).is_dir()
+
+
+def test_a_volume_of_100_slices_is_a_handful_of_files(
+    tmp_path: Path, write_tiff: Callable[..., Path]
+) -> None:
+    image = write_tiff("em.tif", np.random.default_rng(0).integers(0, 256, (100, 64, 64), np.uint8))
+    store = tmp_path / "d" / "volume.zarr"
+    ingest_volume("d", Source(image, {}, (1.0, 1.0, 1.0)), store)
+    assert sum(path.is_file() for path in store.rglob("*")) < 10
+
+
+def test_unknown_splits_and_tasks_are_refused_with_what_there_is(synthetic_volume: Volume) -> None:
+    with pytest.raises(InputError, match=r"train=0-7"):
+        synthetic_volume.slices("holdout")
+    for ask in (synthetic_volume.require_task, lambda task: synthetic_volume.labels(task, 0)):
+        with pytest.raises(InputError, match="mitochondria, neurites"):
+            ask("dendrites")
+
+
+def test_a_split_of_missing_sections_alone_is_refused(
+    tmp_path: Path, write_tiff: Callable[..., Path], grey_stack: np.ndarray
+) -> None:
+    grey_stack[3:] = 0
+    source = Source(write_tiff("e.tif", grey_stack), {}, (1, 1, 1), split="train=0-2,val=3-4")
+    volume = ingest_volume("d", source, tmp_path / "d" / "volume.zarr")
+    assert volume.slices("train") == [0, 1, 2]
+    with pytest.raises(InputError, match="val"):
+        volume.slices("val")
+
+
+def without_splits(info: dict[str, object]) -> None:
+    del info["splits"]
+
+
+def from_the_future(info: dict[str, object]) -> None:
+    info |= {"format": 2, "sections": []}
+
+
+DAMAGED_INFO = pytest.mark.xfail(
+    strict=True, reason="Volume.__init__ builds VolumeInfo outside its try: KeyError, TypeError"
+)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(without_splits, marks=DAMAGED_INFO),
+        pytest.param(from_the_future, marks=DAMAGED_INFO),
+        dict.clear,
+    ],
+)
+def test_metadata_that_cannot_be_understood_is_bad_input(
+    damage: Callable[[dict[str, object]], None], synthetic_volume: Volume, tmp_path: Path
+) -> None:
+    copy = tmp_path / "volume.zarr"
+    shutil.copytree(synthetic_volume.path, copy)
+    document = json.loads((copy / "zarr.json").read_text())
+    if damage is dict.clear:
+        del document["attributes"]["emsam"]
+    else:
+        damage(document["attributes"]["emsam"])
+    (copy / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=str(copy)):
+        Volume(copy)
+
+
+def test_missing_folders_files_and_other_stores_are_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("text")
+    zarr.create_group(tmp_path / "other.zarr")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "zarr.json").write_text('{"zarr_format": 3, "node_t')
+    for name in ("none", "empty", "file", "other.zarr", "torn"):
+        with pytest.raises(InputError, match=name):
+            Volume(tmp_path / name)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from emsam.params import SegmentParams
+from emsam.segment.instances import make_instances
+
+
+def drawn(labels: np.ndarray, certainty: float = 0.95) -> np.ndarray:
+    """Maps (3, y, x) of a network that sees ``labels``: foreground, affinity in x and in y."""
+    alike_x = np.zeros(labels.shape, bool)
+    alike_x[:, :-1] = (labels[:, :-1] == labels[:, 1:]) & (labels[:, 1:] > 0)
+    alike_y = np.zeros(labels.shape, bool)
+    alike_y[:-1] = (labels[:-1] == labels[1:]) & (labels[1:] > 0)
+    maps = np.stack([labels > 0, alike_x, alike_y])
+    return np.where(maps, certainty, 1 - certainty).astype(np.float32)
+
+
+@pytest.fixture
+def three_objects() -> np.ndarray:
+    """Two objects side by side with a membrane of one pixel, and one apart."""
+    labels = np.zeros((40, 60), np.int32)
+    labels[3:18, 3:20] = 7
+    labels[3:18, 21:40] = 9
+    labels[25:38, 10:50] = 4
+    return labels
+
+
+def test_drawn_objects_are_found(three_objects: np.ndarray) -> None:
+    ids, confidence = make_instances(drawn(three_objects), SegmentParams())
+    assert (ids.shape, ids.dtype) == (three_objects.shape, np.int32)
+    np.testing.assert_array_equal(ids > 0, three_objects > 0)
+    pairs = {(int(a), int(b)) for a, b in zip(three_objects.flat, ids.flat, strict=True) if a}
+    assert sorted(b for _, b in pairs) == [1, 2, 3]
+    assert confidence.shape == (3,)
+    assert ((confidence > 0.5) & (confidence <= 1)).all()
+
+
+def test_touching_objects_are_told_apart_by_affinity() -> None:
+    labels = np.repeat([1, 2], 20)[None].repeat(20, axis=0)
+    ids, confidence = make_instances(drawn(labels), SegmentParams())
+    assert len(confidence) == 2
+    assert len(np.unique(ids[:, :18])) == len(np.unique(ids[:, 22:])) == 1
+    assert (ids > 0).all()
+
+
+def test_small_seeds_are_dropped(three_objects: np.ndarray) -> None:
+    three_objects[20:23, 55:58] = 5  # nine pixels, a seed of fewer
+    for least, count in ((0, 4), (20, 3), (100_000, 0)):
+        ids, confidence = make_instances(drawn(three_objects), SegmentParams(min_size=least))
+        assert ids.max() == len(confidence) == count
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_maps_without_any_object_and_with_one_that_fills_the_slice(value: float) -> None:
+    ids, confidence = make_instances(np.full((3, 20, 30), value, np.float32), SegmentParams())
+    assert (ids == value).all()
+    assert confidence.tolist() == [1.0] * int(value)
+
+
+def test_confidence_ranks_the_surer_object_higher(three_objects: np.ndarray) -> None:
+    maps = drawn(three_objects, 0.99)
+    dim = three_objects == 4
+    maps[:, dim] = np.minimum(maps[:, dim], 0.85)
+    ids, confidence = make_instances(maps, SegmentParams())
+    assert confidence.argmin() == ids[30, 30] - 1
+
+
+@given(arrays(np.float32, (3, 12, 14), elements=st.floats(0, 1, width=32)))
+def test_ids_are_dense_and_confidence_belongs_to_them(maps: np.ndarray) -> None:
+    ids, confidence = make_instances(maps, SegmentParams(min_size=2))
+    assert set(np.unique(ids)) - {0} == set(range(1, len(confidence) + 1))
+    interior = maps[0] * np.minimum(maps[1], maps[2])
+    for number, value in enumerate(confidence, start=1):
+        assert value == pytest.approx(interior[ids == number].mean(), abs=1e-5)
