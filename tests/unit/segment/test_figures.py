@@ -65,9 +65,6 @@ def test_empty_truth_and_prediction(image: np.ndarray) -> None:
         assert draw_slice(image, truth, pred).shape[0] == 40
 
 
-@pytest.mark.xfail(
-    strict=True, raises=MemoryError, reason="figures._palette makes a colour for every id up to max"
-)
 def test_large_ids_are_drawn_too(image: np.ndarray, halves: np.ndarray) -> None:
     truth = halves.astype(np.uint64) * np.uint64(2**45)
     assert draw_slice(image, truth, halves).shape[0] == 40

@@ -35,7 +35,7 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * 1000 + width).random((height, width), dtype=np.float32)
 
 
-@hypothesis_settings(max_examples=40)
+@hypothesis_settings(max_examples=20)
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([(32, 4), (32, 15), (48, 8)]))
 def test_tiles_show_no_seams_at_any_size(height: int, width: int, tiling: tuple[int, int]) -> None:
     tile, halo = tiling
