@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,12 +23,18 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Positive = Annotated[int, Field(ge=1)]
+Widths = tuple[Positive, ...]
+
+
 class DataParams(_Frozen):
     """The data set that ``dvc repro`` ingests and trains on."""
 
     name: str = "demo"
-    shape: tuple[int, int, int] = Field((32, 256, 256), description="synthetic volume, z,y,x")
-    seed: int = 0
+    shape: tuple[Positive, Positive, Positive] = Field(
+        (32, 256, 256), description="synthetic volume, z,y,x"
+    )
+    seed: int = Field(0, ge=0)
 
 
 class ModelParams(_Frozen):
@@ -36,10 +42,10 @@ class ModelParams(_Frozen):
 
     name: Literal["emsam", "unet"] = "emsam"
     encoder: Literal["vit_t", "vit_s", "vit_b", "vit_l", "vit_h"] = "vit_t"
-    decoder_widths: tuple[int, ...] = Field(
+    decoder_widths: Widths = Field(
         (20, 40, 64, 96), description="channels of emsam's decoder at 1/1, 1/2, 1/4, 1/8"
     )
-    unet_widths: tuple[int, ...] = Field(
+    unet_widths: Widths = Field(
         (20, 40, 64, 96), description="channels of the U-Net at 1/1, 1/2, 1/4, 1/8"
     )
 
@@ -51,6 +57,13 @@ class TargetParams(_Frozen):
         ((0, 1), (1, 0), (0, 3), (3, 0), (0, 9), (9, 0), (9, 9), (9, -9)),
         description="in-plane affinities: y,x offsets in pixels; the first two are the neighbours",
     )
+
+    @field_validator("offsets")
+    @classmethod
+    def _neighbours_first(cls, offsets: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        if offsets[:2] != ((0, 1), (1, 0)):
+            raise ValueError("must begin with the neighbours [0, 1] and [1, 0]")
+        return offsets
 
 
 class AugmentParams(_Frozen):
@@ -67,9 +80,9 @@ class TrainParams(_Frozen):
     """The optimisation. The budget is ``steps``, ``minutes``, or whichever ends first."""
 
     steps: int | None = Field(400, ge=1)
-    minutes: float | None = Field(None, gt=0)
-    batch_size: int = Field(4, ge=1)
-    patch: int = Field(192, ge=32, description="side of the square training patch, pixels")
+    minutes: float | None = Field(None, gt=0, allow_inf_nan=False)
+    batch_size: int = Field(2, ge=1)
+    patch: int = Field(256, ge=32, description="side of the square training patch, pixels")
     learning_rate: float = Field(2e-3, gt=0)
     encoder_learning_rate: float = Field(5e-4, gt=0, description="for SAM's encoder alone")
     weight_decay: float = Field(0.01, ge=0)
@@ -102,7 +115,9 @@ class SegmentParams(_Frozen):
 
     threshold: float = Field(0.6, gt=0, lt=1, description="interior probability of an object")
     min_size: int = Field(50, ge=0, description="pixels; smaller seeds are dropped")
-    tile: int = Field(256, ge=32, description="side of an inference tile, pixels")
+    tile: int = Field(
+        256, ge=32, description="side of an inference tile, pixels; best as large as train.patch"
+    )
     halo: int = Field(32, ge=0, description="context on each side of a tile, cropped away")
 
     @model_validator(mode="after")
@@ -228,11 +243,9 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "literal_error":
         return f"{where} = {first['input']!r}: must be {first['ctx']['expected']}"
     message = first["msg"].removeprefix("Value error, ")
-    return (
-        f"{where} = {first['input']!r}: {message}"
-        if where and not isinstance(first["input"], dict)
-        else message
-    )
+    if isinstance(first["input"], dict):
+        return f"{where}: {message}" if where else message
+    return f"{where} = {first['input']!r}: {message}" if where else message
 
 
 def _nearest(path: list[str]) -> str:
@@ -242,10 +255,10 @@ def _nearest(path: list[str]) -> str:
     siblings = [
         key.rsplit(".", 1)[-1] for key in known + sections if key.split(".")[:-1] == path[:-1]
     ]
+    elsewhere = [key for key in known if key.rsplit(".", 1)[-1] == path[-1]]
+    if elsewhere:
+        return f"did you mean {elsewhere[0]}?"
     near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
     if near:
         return f"did you mean {'.'.join([*path[:-1], near[0]])}?"
-    anywhere = [key for key in known if key.rsplit(".", 1)[-1] == path[-1]]
-    if anywhere:
-        return f"did you mean {anywhere[0]}?"
     return f"known here: {', '.join(siblings)}" if siblings else f"known: {', '.join(sections)}"

@@ -70,4 +70,13 @@ class PatchSampler:
         y = int(rng.integers(height - self._size + 1))
         x = int(rng.integers(width - self._size + 1))
         window = (slice(y, y + self._size), slice(x, x + self._size))
-        return augment_patch(rng, image[window], labels[window].astype(np.int32), self._augment)
+        return augment_patch(rng, image[window], _as_int32(labels[window]), self._augment)
+
+
+def _as_int32(labels: np.ndarray) -> np.ndarray:
+    """Ids as torch takes them; where they are too large for it they are numbered anew."""
+    if labels.max() <= np.iinfo(np.int32).max:
+        return labels.astype(np.int32)
+    present, index = np.unique(labels, return_inverse=True)
+    start = 0 if present[0] == 0 else 1
+    return (index.reshape(labels.shape) + start).astype(np.int32)

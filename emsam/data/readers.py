@@ -63,7 +63,8 @@ class TiffStack:
             yield plane.astype(native, copy=False).reshape(self.shape[1:])
 
     def _decode(self) -> Iterator[np.ndarray]:
-        pages = self._file.series[0].pages
+        series = self._file.series
+        pages = [page for each in series for page in each.pages]
         if len(pages) == self.shape[0]:
             for page in pages:
                 yield page.asarray()  # type: ignore[union-attr]
@@ -76,10 +77,14 @@ class TiffStack:
 def open_stack(path: Path) -> TiffStack:
     """Open a grey z,y,x stack.
 
+    Pages of one shape and dtype are the slices, whether the writer called them one series or
+    many.
+
     Raises
     ------
     InputError
-        A missing file, another format, a truncated file, a colour image, or more axes than three.
+        A missing file, another format, a truncated file, a colour image, more axes than three,
+        or pages that differ.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
@@ -87,28 +92,42 @@ def open_stack(path: Path) -> TiffStack:
         raise InputError(
             f"{path}: not a TIFF file; convert it to a .tif stack in the order z, y, x"
         )
+    file = None
     try:
         with _nothing_tolerated():
             file = tifffile.TiffFile(path)
-            series = file.series[0]
-            shape, axes, dtype = tuple(series.shape), series.axes, series.dtype
-            page = file.pages[0]
             len(file.pages)  # walks the chain of pages to its end
+            shape, dtype = _stack_shape(path, file)
+            _refuse_truncated(path, file)
     except Exception as error:  # tifffile raises many kinds on damaged headers
+        if file is not None:
+            file.close()
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"{path}: cannot be read as TIFF ({_one_line(error)}); "
             "the file is truncated or damaged, copy it again"
         ) from None
-    try:
-        _refuse_colour(path, shape, axes, page)
-        if dtype is None or len(shape) not in (2, 3):
-            raise InputError(f"{path}: shape {shape} is no z,y,x stack; give a grey 2D or 3D image")
-        _refuse_truncated(path, file)
-    except InputError:
-        file.close()
-        raise
-    depth, height, width = shape if len(shape) == 3 else (1, *shape)
-    return TiffStack(path, (depth, height, width), np.dtype(dtype), file)
+    return TiffStack(path, shape, dtype, file)
+
+
+def _stack_shape(
+    path: Path, file: tifffile.TiffFile
+) -> tuple[tuple[int, int, int], np.dtype[np.generic]]:
+    """z, y, x and dtype of all series together; what is no grey stack is refused."""
+    first = file.series[0]
+    shape, dtype = tuple(first.shape), first.dtype
+    _refuse_colour(path, shape, first.axes, file.pages[0])
+    if dtype is None or len(shape) not in (2, 3):
+        raise InputError(f"{path}: shape {shape} is no z,y,x stack; give a grey 2D or 3D image")
+    for other in file.series[1:]:
+        if tuple(other.shape) != shape or other.dtype != dtype:
+            raise InputError(
+                f"{path}: holds images of shapes {shape} ({dtype}) and {tuple(other.shape)} "
+                f"({other.dtype}); give one stack of equal slices"
+            )
+    depth = len(file.series) * (shape[0] if len(shape) == 3 else 1)
+    return (depth, int(shape[-2]), int(shape[-1])), np.dtype(dtype)
 
 
 class _Complaints(logging.Handler):
@@ -144,7 +163,7 @@ def _refuse_colour(path: Path, shape: tuple[int, ...], axes: str, page: object) 
 def _refuse_truncated(path: Path, file: tifffile.TiffFile) -> None:
     """A page whose data would end beyond the file is found before anything is decoded."""
     size = path.stat().st_size
-    for z, page in enumerate(file.series[0].pages):
+    for z, page in enumerate(page for series in file.series for page in series.pages):
         if page is None:
             raise InputError(f"{path}: page {z} is missing; the file is truncated, copy it again")
         ends = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))

@@ -79,22 +79,12 @@ class Volume:
             raise InputError(f"{path}: no such volume; ingest it first with 'emsam data ingest'")
         try:
             self._group = zarr.open_group(self.path, mode="r")
-            info: dict[str, Any] = dict(self._group.attrs["emsam"])  # type: ignore[arg-type]
+            self.info = _read_info(dict(self._group.attrs["emsam"]))  # type: ignore[arg-type]
             self._image = self._group["image/0"]
-        except (KeyError, ValueError, TypeError, FileNotFoundError):
+        except (KeyError, ValueError, TypeError, AttributeError, FileNotFoundError):
             raise InputError(
                 f"{path}: not a volume store of EM-SAM; ingest the image with 'emsam data ingest'"
             ) from None
-        self.info = VolumeInfo(
-            **info
-            | {
-                "voxel_size": tuple(info["voxel_size"]),
-                "intensity": tuple(info["intensity"]),
-                "splits": {name: tuple(span) for name, span in info["splits"].items()},
-                "missing": tuple(info["missing"]),
-                "warnings": tuple(info["warnings"]),
-            }
-        )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -236,6 +226,13 @@ def intensity_range(dtype: np.dtype[np.generic], sample: np.ndarray) -> tuple[fl
 def pyramid_levels(shape: tuple[int, int, int]) -> int:
     """Levels until the longer in-plane side is at most 256 pixels."""
     return 1 + max(0, math.ceil(math.log2(max(shape[1:]) / _SMALLEST_LEVEL)))
+
+
+def _read_info(info: dict[str, Any]) -> VolumeInfo:
+    """Metadata as it was written; JSON has lists where it had tuples."""
+    tuples = {key: tuple(info[key]) for key in ("voxel_size", "intensity", "missing", "warnings")}
+    splits = {name: tuple(span) for name, span in info["splits"].items()}
+    return VolumeInfo(**info | tuples | {"splits": splits})
 
 
 def _halve_image(slab: np.ndarray) -> np.ndarray:

@@ -60,10 +60,12 @@ def synthesize_volume(
     Raises
     ------
     InputError
-        A shape that is too small, or a store that holds something else.
+        A shape that is too small, a negative seed, or a store that holds something else.
     """
     if shape[0] < 8 or min(shape[1:]) < 64:
         raise InputError(f"--shape {','.join(map(str, shape))}: at least 8,64,64 voxels are needed")
+    if seed < 0:
+        raise InputError(f"--seed {seed}: 0 or greater")
     recipe = json.dumps({"synthetic": _VERSION, "shape": shape, "seed": seed})
     if (existing := existing_volume(store, recipe)) is not None:
         return existing
@@ -74,7 +76,7 @@ def synthesize_volume(
             temporary,
             shape,
             np.dtype(np.uint8),
-            {"neurites": np.dtype(np.uint16), "mitochondria": np.dtype(np.uint16)},
+            {"neurites": np.dtype(np.uint32), "mitochondria": np.dtype(np.uint32)},
         )
         for z in range(shape[0]):
             writer.append(*_render_slice(rng, scene, shape, z))
@@ -140,9 +142,9 @@ def _render_slice(
     drift = 1.0 + 0.18 * np.sin(2 * np.pi * z / 17.0)
     image = 0.5 + (image - 0.5) * drift + 0.05 * np.sin(2 * np.pi * z / 11.0)
     image += rng.normal(0, 0.06, size=image.shape)
-    neurites = np.where(interior, cell + 1, 0).astype(np.uint16)
+    neurites = np.where(interior, cell + 1, 0).astype(np.uint32)
     if z == scene.missing:
-        empty = np.zeros((height, width), np.uint16)
+        empty = np.zeros((height, width), np.uint32)
         return np.zeros((height, width), np.uint8), {"neurites": empty, "mitochondria": empty}
     return (
         (np.clip(image, 0, 1) * 255).round().astype(np.uint8),
@@ -153,8 +155,8 @@ def _render_slice(
 def _render_mitochondria(
     scene: _Scene, z: int, yx: np.ndarray, cell: np.ndarray, gap: np.ndarray
 ) -> np.ndarray:
-    """Ids (uint16) of the mitochondria that cross slice ``z``, kept off the membranes."""
-    ids = np.zeros(cell.shape, np.uint16)
+    """Ids (uint32) of the mitochondria that cross slice ``z``, kept off the membranes."""
+    ids = np.zeros(cell.shape, np.uint32)
     for number, (owner, centre, dy, dx, rz, ry, rx) in enumerate(scene.mitochondria, start=1):
         if abs(z - centre) >= rz:
             continue

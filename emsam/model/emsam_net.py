@@ -12,7 +12,8 @@ class EmSam(nn.Module):
     """U-shaped network whose deep half is SAM's image encoder.
 
     Four taps of the encoder, all at 1/16, enter the decoder at 1/16, 1/8, 1/4 and 1/2. What is
-    finer than a token comes from a convolutional stem on the raw image.
+    finer than a token comes from a convolutional stem on the raw image, so that the network can
+    do all that a U-Net of the same widths can, and the encoder sees what such a U-Net cannot.
 
     Parameters
     ----------
@@ -35,12 +36,12 @@ class EmSam(nn.Module):
         w0, w1, w2, w3 = widths
         tap = encoder.width
         self.encoder = SamEncoder(encoder)
-        self.stem = ConvPyramid((w0, w1, w2))
+        self.stem = ConvPyramid(widths)
         self.deepest = nn.Conv2d(tap, w3, 1)
         self.tap8 = ShuffleUp(tap, w3, 2)
         self.tap4 = ShuffleUp(tap, w2, 4)
         self.tap2 = ShuffleUp(tap, w1, 8)
-        self.up8 = UpBlock(w3, w3, w3)
+        self.up8 = UpBlock(w3, 2 * w3, w3)
         self.up4 = UpBlock(w3, 2 * w2, w2)
         self.up2 = UpBlock(w2, 2 * w1, w1)
         self.up1 = UpBlock(w1, w0, w0)
@@ -50,9 +51,9 @@ class EmSam(nn.Module):
         """(n, 1, y, x) in [0, 1], sides multiples of 16 → logits (n, out_channels, y, x)."""
         taps = self.encoder.forward_intermediates(image, self.encoder.config.global_blocks)
         tap2, tap4, tap8, tap16 = taps  # each (n, width, y/16, x/16)
-        full, half, quarter = self.stem(image)
+        full, half, quarter, eighth = self.stem(image)
         x = self.deepest(tap16)  # (n, w3, y/16, x/16)
-        x = self.up8(x, self.tap8(tap8))  # (n, w3, y/8, x/8)
+        x = self.up8(x, eighth, self.tap8(tap8))  # (n, w3, y/8, x/8)
         x = self.up4(x, quarter, self.tap4(tap4))  # (n, w2, y/4, x/4)
         x = self.up2(x, half, self.tap2(tap2))  # (n, w1, y/2, x/2)
         x = self.up1(x, full)  # (n, w0, y, x)

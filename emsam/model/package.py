@@ -36,8 +36,9 @@ def load_network(weights: Path, params_file: Path) -> tuple[nn.Module, Params]:
     model = build_model(params)
     try:
         model.load_state_dict(load_file(weights))
-    except FileNotFoundError:
-        raise InputError(f"{weights}: no such file; train or fetch the model again") from None
+    except OSError as error:
+        reason = error.strerror or "no such file"
+        raise InputError(f"{weights}: {reason}; train or fetch the model again") from None
     except SafetensorError as error:
         raise InputError(f"{weights}: damaged weights ({error}); fetch the model again") from None
     except RuntimeError:

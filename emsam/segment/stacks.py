@@ -65,7 +65,7 @@ def segment_stack(
                     maps = predict_maps(model, rescale(plane, intensity), params)
                     ids, _ = make_instances(maps, params)
                     count += int(ids.max())
-                    writer.write(ids.astype(np.uint32), compression="zlib", contiguous=False)
+                    writer.write(ids.astype(np.uint32), compression="zlib", metadata=None)
                     if progress:
                         progress(z + 1, stack.shape[0])
             temporary.replace(out)

@@ -86,7 +86,7 @@ class RunDirectory:
             self._refuse_other_job(params, inputs)
             self.set_judging(params)
             return
-        if self.path.exists() and not {each.name for each in self.path.iterdir()} <= self._names():
+        if self.path.exists() and not self._is_ours():
             raise InputError(f"{self.path}: not empty and no run; choose another --run")
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.params_file, dump_params(params))
@@ -105,10 +105,12 @@ class RunDirectory:
     def inputs(self) -> dict[str, Any]:
         return json.loads(self.inputs_file.read_text())
 
-    def _names(self) -> set[str]:
-        """What a run leaves in its folder."""
+    def _is_ours(self) -> bool:
+        """Whether a run alone can have left what is in the folder."""
         mine = {each.name for each in vars(self).values() if isinstance(each, Path)}
-        return mine | {".lock", ".mlflow.json"}
+        return self.path.is_dir() and all(
+            each.name in mine or each.name.startswith(".") for each in self.path.iterdir()
+        )
 
     def _refuse_other_job(self, params: Params, inputs: dict[str, Any]) -> None:
         if self.params().training_part() != params.training_part():
@@ -182,8 +184,9 @@ class RunDirectory:
     ) -> None:
         """Write a checkpoint under a temporary name, sync it, rename it; drop the oldest."""
         final = self.checkpoints / f"step-{step:06d}"
-        if final.exists():
+        if _is_whole(final):
             return
+        shutil.rmtree(final, ignore_errors=True)  # torn: the step comes again after a resume
         temporary = self.checkpoints / f".{final.name}.part"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -202,7 +205,8 @@ class RunDirectory:
             _sync(path)
         temporary.rename(final)
         _sync(self.checkpoints)
-        for old in self._checkpoint_folders()[:-keep]:
+        whole = [folder for folder in self._checkpoint_folders() if _is_whole(folder)]
+        for old in whole[:-keep]:
             shutil.rmtree(old)
 
     def newest_checkpoint(self) -> Path | None:
@@ -213,7 +217,8 @@ class RunDirectory:
         return None
 
     def _checkpoint_folders(self) -> list[Path]:
-        return sorted(self.checkpoints.glob("step-*"))
+        folders = self.checkpoints.glob("step-*")
+        return sorted(folders, key=lambda folder: int(folder.name.removeprefix("step-")))
 
 
 def file_sha256(path: Path) -> str:

@@ -24,14 +24,7 @@ def refusal(overrides: list[str], file: Path | None = None) -> str:
         ("train.learning_rat=1", "train.learning_rat", "train.learning_rate"),
         ("trian.steps=5", "trian", "train"),
         ("sede=5", "sede", "seed"),
-        pytest.param(
-            "steps=5",
-            "steps",
-            "train.steps",
-            marks=pytest.mark.xfail(
-                strict=True, reason="params._nearest prefers a dim likeness (targets) to the leaf"
-            ),
-        ),
+        ("steps=5", "steps", "train.steps"),
         ("model.patch=64", "model.patch", "train.patch"),
     ],
 )
@@ -72,14 +65,7 @@ def test_a_key_unlike_any_lists_what_is_known() -> None:
         ("segment.tile=100", "segment.tile", "16"),
         ("segment.halo=200", "segment.halo", "segment.tile"),
         ("train.steps=null", "train.steps", "train.minutes"),
-        pytest.param(
-            "train.steps.more=5",
-            "train.steps",
-            "integer",
-            marks=pytest.mark.xfail(
-                strict=True, reason="params._explain leaves out the key where the input is a dict"
-            ),
-        ),
+        ("train.steps.more=5", "train.steps", "integer"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(typed: str, key: str, value: str) -> None:
@@ -110,9 +96,6 @@ def test_a_value_is_no_section() -> None:
         "data.shape=[0, 0, 0]",
         "train.minutes=.inf",
     ],
-)
-@pytest.mark.xfail(
-    strict=True, reason="params.py takes values that can only end in a traceback or never"
 )
 def test_values_that_no_run_could_use_are_refused(typed: str) -> None:
     refusal([typed])

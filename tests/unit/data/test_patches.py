@@ -84,9 +84,6 @@ def test_image_and_labels_are_turned_together(ingest: Ingest) -> None:
         np.testing.assert_allclose(images * 255, labels, atol=1e-3)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="patches.py casts ids to int32: those from 2**31 on wrap or become negative"
-)
 @pytest.mark.parametrize("first", [2**31, 2**32, 2**40])
 def test_large_ids_stay_objects_of_their_own(first: int, ingest: Ingest) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)

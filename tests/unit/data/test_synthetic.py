@@ -93,7 +93,6 @@ def test_a_shape_that_is_too_small_is_refused_and_leaves_nothing(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="synthesize_volume(seed=-1): numpy's ValueError gets out")
 def test_a_negative_seed_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="seed"):
         synthesize_volume("demo", tmp_path / "demo" / "volume.zarr", shape=SHAPE, seed=-1)

@@ -68,9 +68,6 @@ def test_a_stack_is_segmented_slice_by_slice(
     np.testing.assert_array_equal(np.stack(pages) > 0, bars > 100)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="segment_stack writes each slice as a TIFF series of its own; readers see 1"
-)
 def test_what_was_written_reads_back_as_a_stack(
     bars: np.ndarray, write_tiff: Callable[..., Path], tmp_path: Path
 ) -> None:

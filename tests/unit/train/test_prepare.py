@@ -48,13 +48,7 @@ def test_the_name_says_data_task_and_model() -> None:
             "train.accelerator",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
-        pytest.param(
-            "model.unet_widths=[-4, 4]",
-            "model.unet_widths",
-            marks=pytest.mark.xfail(
-                strict=True, reason="build_model: torch's RuntimeError on widths below 1 gets out"
-            ),
-        ),
+        ("model.unet_widths=[-4, 4]", "model.unet_widths"),
     ],
 )
 def test_what_would_stop_the_training_is_refused_before_anything_is_written(

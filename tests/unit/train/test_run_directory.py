@@ -82,16 +82,12 @@ def test_a_folder_with_somebody_s_files_is_refused_and_left_alone(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.xfail(strict=True, reason="RunDirectory.prepare: NotADirectoryError from iterdir()")
 def test_a_file_in_place_of_the_folder_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(InputError, match="run"):
         RunDirectory(tmp_path / "run").prepare(Params(), INPUTS)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="RunDirectory._names does not know write_whole's .part files"
-)
 def test_a_preparation_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / ".params.yaml.4711.part").write_text("task: neur")
     RunDirectory(tmp_path).prepare(Params(), INPUTS)
@@ -156,9 +152,6 @@ def test_what_a_killed_writer_left_is_no_checkpoint_and_is_written_anew(run: Run
     assert run.newest_checkpoint() is not None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="save_checkpoint returns where the folder exists, whole or torn"
-)
 def test_a_torn_checkpoint_is_replaced_when_its_step_comes_again(run: RunDirectory) -> None:
     save(run, 10)
     save(run, 20)
@@ -169,7 +162,6 @@ def test_a_torn_checkpoint_is_replaced_when_its_step_comes_again(run: RunDirecto
     assert newest.name == "step-000020"
 
 
-@pytest.mark.xfail(strict=True, reason="save_checkpoint counts torn checkpoints among those kept")
 def test_a_torn_checkpoint_does_not_push_a_whole_one_out(run: RunDirectory) -> None:
     save(run, 10, keep=2)
     save(run, 20, keep=2)
@@ -181,7 +173,6 @@ def test_a_torn_checkpoint_does_not_push_a_whole_one_out(run: RunDirectory) -> N
     assert newest.name == "step-000010"
 
 
-@pytest.mark.xfail(strict=True, reason="checkpoint folders are sorted as text: 1000000 < 999999")
 def test_the_millionth_step_is_newer_than_the_one_before(run: RunDirectory) -> None:
     save(run, 999_999, keep=1)
     save(run, 1_000_000, keep=1)

@@ -1,0 +1,1 @@
+"""What is fast or good is shown here, beside a peer, in one run."""
