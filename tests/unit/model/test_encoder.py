@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from emsam.model.encoder import ENCODERS, EncoderConfig, SamEncoder
+from emsam.model.torchvision_ops import declare_missing_operators
 
 SMALL = EncoderConfig(24, 6, 2, (1, 2, 3, 5), window=3, image_size=80)
 """Five tokens a side and windows of three: windows are padded, as with SAM's 64 and 14."""
