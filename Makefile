@@ -13,20 +13,24 @@ demo: $(READY)
 	@$(BIN)/emsam data synthetic demo
 	@$(BIN)/emsam pipeline --data demo
 
-test: $(READY)
-	$(BIN)/pytest
+test: $(READY) lint
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-fast: $(READY)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 dashboard: $(READY)
 	@$(BIN)/streamlit run dashboards/app.py --server.headless true \
 		--server.address 127.0.0.1 --browser.gatherUsageStats false \
 		--client.showErrorDetails none --client.toolbarMode minimal
 
+bench: $(READY)
+	@for topic in benchmarks/[a-z]*.py; do echo "$$topic"; $(BIN)/python $$topic || exit 1; done
+
 lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
 
 # Written only when everything is installed, so that an interrupted installation is taken up again.
 $(READY): requirements.lock pyproject.toml

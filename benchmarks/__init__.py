@@ -1,1 +1,0 @@
-"""What is fast or good is shown here, beside a peer, in one run."""
