@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# uv takes a folder of local wheels from pip's configuration, where there is one.
-WHEELS  = $(shell $(BIN)/pip config get global.find-links 2>/dev/null || echo "$$PIP_FIND_LINKS")
 READY  := $(VENV)/.ready
+# uv takes a folder of local wheels from pip's configuration, where there is one.
+WITH_WHEELS = UV_FIND_LINKS="$$($(BIN)/pip config get global.find-links 2>/dev/null \
+	|| echo "$$PIP_FIND_LINKS")"
 
-.PHONY: demo test test-fast dashboard bench lint lock clean
+.PHONY: demo test test-fast dashboard bench lint lock
 
 demo: $(READY)
 	@$(BIN)/emsam data synthetic demo
@@ -38,15 +39,14 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -c 'import sys; v = sys.version_info; \
 		sys.exit(None if (3, 11) <= v < (3, 14) else "Python 3.11 to 3.13 is needed; set PYTHON=")'
 	@$(BIN)/python -m pip install --quiet "uv>=0.5"
-	UV_FIND_LINKS="$(WHEELS)" $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode \
+	$(WITH_WHEELS) $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode \
 		--requirements requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-# Pins without hashes and without a local version, so that a CPU wheel may stand in for torch.
+# Keeps the pins that still fit. No hashes and no local version, so that a CPU wheel may stand in
+# for torch.
 lock:
-	UV_FIND_LINKS="$(WHEELS)" $(BIN)/uv pip compile --quiet --all-extras --python-version 3.11 \
-		--no-annotate --no-header pyproject.toml | sed 's/+cpu$$//' > requirements.lock
-
-clean:
-	rm -rf $(VENV) .emsam data runs
+	$(WITH_WHEELS) $(BIN)/uv pip compile --quiet --all-extras --python-version 3.11 \
+		--no-annotate --no-header --output-file requirements.lock pyproject.toml
+	@sed -i 's/+cpu$$//' requirements.lock

@@ -93,7 +93,7 @@ class TrainParams(_Frozen):
     validate_slices: int = Field(3, ge=1, description="validation slices scored each time")
     checkpoint_every: int = Field(100, ge=1, description="steps")
     keep_checkpoints: int = Field(2, ge=1, description="newest whole checkpoints kept")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     @field_validator("patch")

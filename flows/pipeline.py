@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 
+from emsam.data.store import Volume
 from emsam.params import Params
 from emsam.registry.client import open_client
 from emsam.registry.models import champion_of
@@ -27,11 +28,19 @@ def pipeline(params: Params) -> dict[str, Any]:
     can be interrupted anywhere and run again.
     """
     data, split = params.data.name, params.evaluate.split
+    _require_slices(params)
     version = publish_dataset(data)
     run = fine_tune(params)
     means = evaluate(run, data, split)
     decision = promote(run, data, split)
     return _report(params, version, run, means, decision)
+
+
+def _require_slices(params: Params) -> None:
+    """Find before the training that there would be nothing to judge it on."""
+    volume = Volume(Settings().volume_path(params.data.name))
+    volume.require_task(params.task)
+    volume.slices(params.evaluate.split)
 
 
 def _report(

@@ -76,7 +76,8 @@ def _watch_for_ctrl_c() -> threading.Event:
         event.set()
         signal.default_int_handler(number, frame)
 
-    signal.signal(signal.SIGINT, note)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job ignores it
+        signal.signal(signal.SIGINT, note)
     return event
 
 
