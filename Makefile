@@ -35,7 +35,7 @@ lint: $(READY)
 
 # Written only when everything is installed, so that an interrupted installation is taken up again.
 $(READY): requirements.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -c 'import sys; v = sys.version_info; \
 		sys.exit(None if (3, 11) <= v < (3, 14) else "Python 3.11 to 3.13 is needed; set PYTHON=")'
 	@$(BIN)/python -m pip install --quiet "uv>=0.5"

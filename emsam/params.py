@@ -159,6 +159,8 @@ class Params(_Frozen):
 def load_params(file: Path | None = None, overrides: Sequence[str] = ()) -> Params:
     """Read ``params.yaml`` and apply ``key=value`` overrides.
 
+    Whoever names ``train.minutes`` and no ``train.steps`` has a budget in minutes alone.
+
     Parameters
     ----------
     file
@@ -177,8 +179,12 @@ def load_params(file: Path | None = None, overrides: Sequence[str] = ()) -> Para
     if file is not None:
         origin = str(file)
         tree = _read_yaml(file)
+    _let_minutes_alone_decide(tree)
     for item in overrides:
         _apply_override(tree, item)
+    keys = {item.partition("=")[0].strip() for item in overrides}
+    if "train.minutes" in keys and "train.steps" not in keys:
+        tree["train"]["steps"] = None
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
@@ -216,6 +222,13 @@ def _read_yaml(file: Path) -> dict[str, Any]:
             f"{file}: holds a {type(tree).__name__}; a mapping such as 'train:' is needed"
         )
     return tree
+
+
+def _let_minutes_alone_decide(tree: dict[str, Any]) -> None:
+    """A budget in minutes is not cut short by the default number of steps."""
+    train = tree.get("train")
+    if isinstance(train, dict) and train.get("minutes") is not None:
+        train.setdefault("steps", None)
 
 
 def _apply_override(tree: dict[str, Any], item: str) -> None:

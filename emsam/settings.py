@@ -24,7 +24,6 @@ class Settings(BaseSettings):
     """Where published data goes (a folder or ``s3://…``); empty means a folder in ``home``."""
     experiment: str = "emsam"
     """MLflow experiment that holds the runs."""
-    dashboard_port: int = 8501
 
     @property
     def tracking_uri(self) -> str:

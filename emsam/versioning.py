@@ -26,6 +26,7 @@ from pathlib import Path
 import yaml
 
 from emsam.data.digest import folder_digest
+from emsam.data.store import Volume
 from emsam.errors import InputError, VersioningFailed
 from emsam.quiet import QUIET_ENVIRONMENT
 from emsam.settings import Settings
@@ -75,14 +76,14 @@ def publish(name: str, settings: Settings, say: Say = lambda line: None) -> Data
     VersioningFailed
         git or DVC failed, or what came back from the remote differs.
     """
-    store = settings.volume_path(name)
+    store = Volume(settings.volume_path(name)).path
     digest = folder_digest(store)
     repository = _repository()
     with _one_publisher(repository):
-        for version in versions(name):
-            if version.digest == digest:
-                say(f"{name} is published as {version.tag}")
-                return version
+        known = next((each for each in versions(name) if each.digest == digest), None)
+        if known and _is_on_remote(repository, known, settings):
+            say(f"{name} is published as {known.tag}")
+            return known
         with _worktree(repository) as tree:
             say(f"adding {name} to DVC")
             pointer = _add(tree, name, store, repository, settings)
@@ -90,7 +91,7 @@ def publish(name: str, settings: Settings, say: Say = lambda line: None) -> Data
             _dvc(tree, "push", "--quiet", "--remote", _REMOTE, pointer)
             say("pulling it back into an empty cache")
             _verify(tree, name, digest, settings)
-            version = _commit(tree, name, pointer, repository)
+            version = known or _commit(tree, name, pointer, repository)
     say(f"published {version.tag} ({digest})")
     return version
 
@@ -112,9 +113,11 @@ def versions(name: str) -> list[DatasetVersion]:
     return found
 
 
-def version_of(name: str, digest: str) -> DatasetVersion | None:
-    """The published version with this digest, if there is one."""
-    return next((each for each in versions(name) if each.digest == digest), None)
+def _is_on_remote(repository: Path, version: DatasetVersion, settings: Settings) -> bool:
+    """Whether a version went to the remote that is set now, and a local one is still there."""
+    config = _git(repository, "show", f"{version.tag}:.dvc/config")
+    url = settings.remote_url
+    return f"url = {url}" in config and ("://" in url or Path(url).is_dir())
 
 
 # -- steps of a publication ---------------------------------------------------------------------
@@ -129,13 +132,20 @@ def _add(tree: Path, name: str, store: Path, repository: Path, settings: Setting
     if not (tree / ".dvc" / "config").exists():
         _dvc(tree, "init", "--quiet")
     _dvc(tree, "remote", "add", "--quiet", "--force", "--default", _REMOTE, settings.remote_url)
-    _dvc(tree, "cache", "dir", "--quiet", "--local", str(repository / ".dvc" / "cache"))
+    _dvc(tree, "cache", "dir", "--quiet", "--local", str(_cache(repository)))
     target = tree / "data" / name / "volume.zarr"
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(store, target, copy_function=_link_or_copy)
     _dvc(tree, "add", "--quiet", str(target.relative_to(tree)))
     return _pointer(name)
+
+
+def _cache(repository: Path) -> Path:
+    """DVC's cache of the repository; one that does not use DVC itself gets it below ``.git``."""
+    if (repository / ".dvc" / "config").exists():
+        return repository / ".dvc" / "cache"
+    return Path(_git(repository, "rev-parse", "--absolute-git-dir")) / "emsam-dvc-cache"
 
 
 def _link_or_copy(source: str, target: str) -> str:
@@ -167,7 +177,8 @@ def _commit(tree: Path, name: str, pointer: str, repository: Path) -> DatasetVer
     number = 1 + max((int(each.tag.rsplit("/v", 1)[1]) for each in versions(name)), default=0)
     tag = f"data/{name}/v{number}"
     _git(tree, "add", "--force", ".dvc/config", ".dvcignore", pointer)
-    _git(tree, *_identity(repository), "commit", "--quiet", "--allow-empty", "-m", f"Publish {tag}")
+    message = f"Publish {tag}"
+    _git(tree, *_identity(repository), "commit", "--quiet", "--allow-empty", "-m", message)
     commit = _git(tree, "rev-parse", "HEAD")
     expected = before if _branch_exists(repository) else "0" * 40
     updates = f"update refs/heads/{BRANCH} {commit} {expected}\ncreate refs/tags/{tag} {commit}\n"
@@ -195,6 +206,8 @@ def _worktree(repository: Path) -> Iterator[Path]:
     _git(repository, "worktree", "prune")
     if _branch_exists(repository):
         start = f"refs/heads/{BRANCH}"
+    elif _git(repository, "branch", "--remotes", "--list", f"origin/{BRANCH}"):
+        start = f"refs/remotes/origin/{BRANCH}"
     else:
         empty = _git(repository, "hash-object", "-t", "tree", "-w", "--stdin", stdin="")
         message = "Data sets of EM-SAM"
@@ -234,7 +247,9 @@ def _identity(repository: Path) -> list[str]:
 
 
 def _git(folder: Path, *arguments: str, stdin: str | None = None) -> str:
-    return _run(["git", "-C", str(folder), *arguments], folder, stdin).strip()
+    """Run git; the code's hooks and signing keys have no say on the data's branch."""
+    settings = ["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgsign=false"]
+    return _run(["git", "-C", str(folder), *settings, *arguments], folder, stdin).strip()
 
 
 def _dvc(folder: Path, *arguments: str) -> str:
@@ -252,6 +267,6 @@ def _run(command: list[str], folder: Path, stdin: str | None) -> str:
     )
     if done.returncode:
         reason = " ".join((done.stderr or done.stdout).split()) or f"exit {done.returncode}"
-        name = "dvc" if "dvc" in command else "git"
-        raise VersioningFailed(f"{name} {' '.join(command[3:5])}: {reason}")
+        name, words = ("dvc", command[3:5]) if "dvc" in command else ("git", command[7:9])
+        raise VersioningFailed(f"{name} {' '.join(words)}: {reason}")
     return done.stdout

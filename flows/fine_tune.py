@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -12,7 +13,6 @@ from emsam.params import Params
 from emsam.registry.tracking import sync_run
 from emsam.settings import Settings
 from emsam.train.prepare import prepare_run
-from emsam.train.run_directory import DONE
 
 REPORT_EVERY = 5.0
 """Seconds between two lines of the flow's log."""
@@ -28,14 +28,17 @@ def fine_tune(params: Params) -> str:
     log = get_run_logger()
     settings = Settings()
     run = prepare_run(params, settings)
-    if run.status()["state"] == DONE:
-        log.info("%s is trained already", run.path)
+    if run.is_done():
+        log.info("%s is trained already, at commit %s", run.path, run.inputs()["git"]["commit"])
     else:
         log.info("training in %s", run.path)
     try:
         run_training(run, _Reporter(log))
-    finally:
-        sync_run(run, settings)
+    except BaseException:
+        with suppress(Exception):  # what ended the training matters more
+            sync_run(run, settings)
+        raise
+    sync_run(run, settings)
     log.info("%s is done at step %s", run.path, run.status()["step"])
     return str(run.path)
 

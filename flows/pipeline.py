@@ -13,6 +13,7 @@ from emsam.registry.client import open_client
 from emsam.registry.models import champion_of
 from emsam.registry.tracking import find_run
 from emsam.settings import Settings
+from emsam.train.prepare import check_trainable
 from emsam.train.run_directory import RunDirectory
 from flows.evaluate import evaluate
 from flows.fine_tune import fine_tune
@@ -28,7 +29,7 @@ def pipeline(params: Params) -> dict[str, Any]:
     can be interrupted anywhere and run again.
     """
     data, split = params.data.name, params.evaluate.split
-    _require_slices(params)
+    _check(params)
     version = publish_dataset(data)
     run = fine_tune(params)
     means = evaluate(run, data, split)
@@ -36,11 +37,12 @@ def pipeline(params: Params) -> dict[str, Any]:
     return _report(params, version, run, means, decision)
 
 
-def _require_slices(params: Params) -> None:
-    """Find before the training that there would be nothing to judge it on."""
+def _check(params: Params) -> None:
+    """Find before anything is done what would stop a later step."""
     volume = Volume(Settings().volume_path(params.data.name))
     volume.require_task(params.task)
-    volume.slices(params.evaluate.split)
+    volume.slices(params.evaluate.split, params.task)
+    check_trainable(volume, params)
 
 
 def _report(

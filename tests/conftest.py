@@ -77,7 +77,7 @@ def make_laboratory(path: Path) -> Laboratory:
     lab.git("init", "--quiet", "--initial-branch", "main")
     lab.git("config", "user.name", "Ada")
     lab.git("config", "user.email", "ada@lab.example")
-    (path / ".gitignore").write_text("/data/\n/runs/\n/.emsam/\n/.dvc/\n")
+    (path / ".gitignore").write_text("/data/\n/runs/\n/.emsam/\n")
     lab.git("add", ".")
     lab.git("commit", "--quiet", "-m", "A laboratory")
     return lab

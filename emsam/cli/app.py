@@ -54,7 +54,10 @@ def main() -> None:
         app()
     except InputError as error:
         _fail(error, EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # typer turns the first into the second, without a word
+        if isinstance(stop, SystemExit) and stop.code != EXIT_INTERRUPTED:
+            raise
         _fail(_GO_ON, EXIT_INTERRUPTED)
     except TrainingStopped as error:
         _fail(error, EXIT_STOPPED)

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from emsam.documents import finite_or_none
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 DataName = Annotated[str, typer.Option("--data", help="Name of the volume.")]
 ParamsFile = Annotated[
@@ -24,7 +26,7 @@ TaskName = Annotated[str | None, typer.Option("--task", help="neurites or mitoch
 def emit(document: Any, as_json: bool, lines: Sequence[str] = ()) -> None:
     """Print ``document`` as JSON, or ``lines``."""
     if as_json:
-        print(json.dumps(document, indent=2, default=str))
+        print(json.dumps(finite_or_none(document), indent=2, default=str, allow_nan=False))
     else:
         print("\n".join(lines))
 

@@ -111,6 +111,7 @@ def evaluate(
     --params and --set bring the run's post-processing up to date: segment and evaluate.
     """
     from emsam.data.store import Volume
+    from emsam.errors import InputError
     from emsam.params import load_params
     from emsam.settings import Settings
     from emsam.train.run_directory import RunDirectory
@@ -125,6 +126,8 @@ def evaluate(
             if params or overrides:
                 run.set_judging(load_params(params or run.params_file, overrides or ()))
             document = evaluate_run(run, volume, split, report)
+        elif params or overrides:
+            raise InputError(f"{model}: --params and --set change a run, not a registered model")
         else:
             document = _evaluate_registered(model, volume, split, settings, report)
     emit(document, as_json, score_lines(f"{model} on {data} {split}", document["means"]))
@@ -133,36 +136,16 @@ def evaluate(
 def _evaluate_registered(
     reference: str, volume: Any, split: str, settings: Any, report: Any
 ) -> dict[str, Any]:
-    from emsam.segment.evaluate import evaluate_slices, summarize
+    from emsam.registry.models import open_model
+    from emsam.segment.evaluate import evaluate_slices, score_rows, summarize
 
-    network, params = open_network(reference, settings)
+    network, params = open_model(reference, settings)
     volume.require_task(params.task)
-    results = evaluate_slices(network, volume, params, volume.slices(split), report)
+    slices = volume.slices(split, params.task)
+    results = evaluate_slices(network, volume, params, slices, report)
     pairs = [(each.z, each.scores) for each in results]
-    rows = [{"z": z} | scores for z, scores in pairs]
-    return {"model": reference, "means": summarize(pairs, params.evaluate), "rows": rows}
-
-
-def open_network(reference: str, settings: Any) -> tuple[Any, Any]:
-    """Network and parameters of a run directory or of a registered model."""
-    import tempfile
-
-    from emsam.errors import InputError
-    from emsam.model.package import load_network
-    from emsam.train.run_directory import RunDirectory
-
-    run = RunDirectory(Path(reference))
-    if run.exists():
-        checkpoint = run.newest_checkpoint()
-        if checkpoint is None:
-            raise InputError(f"{run.path}: no whole checkpoint; train it first with 'emsam train'")
-        return load_network(checkpoint / "model.safetensors", run.params_file)
-    from emsam.registry.models import fetch_package, find_version
-
-    with tempfile.TemporaryDirectory() as folder:
-        return load_network(
-            *fetch_package(find_version(reference, settings), settings, Path(folder))
-        )
+    means = summarize(pairs, params.evaluate)
+    return {"model": reference, "means": means, "rows": score_rows(pairs)}
 
 
 def segment(
@@ -173,11 +156,12 @@ def segment(
     as_json: AsJson = False,
 ) -> None:
     """Segment an image stack with a model."""
+    from emsam.registry.models import open_model
     from emsam.segment.stacks import segment_stack, stack_output
     from emsam.settings import Settings
 
     stack_output(out, overwrite)
-    network, params = open_network(model, Settings())
+    network, params = open_model(model, Settings())
     with progress(f"segmenting {image}") as report:
         count = segment_stack(network, image, out, params.segment, report)
     document = {"input": str(image), "model": model, "out": str(out), "objects": count}

@@ -14,10 +14,11 @@ from emsam.cli.console import (
     ParamsFile,
     TaskName,
     emit,
-    number,
     resolve_params,
+    score_lines,
     table,
 )
+from emsam.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="MLflow: runs, registered models, champions.")
 
@@ -126,6 +127,8 @@ def pipeline(
     from emsam.settings import Settings
 
     resolved = resolve_params(params, overrides, task=task, data__name=data)
+    if image is None and (labels or voxel_size or split):
+        raise InputError("--labels, --voxel-size and --split go with --image; name the image too")
     if image is not None:
         _quietly(ingest_command, as_json, data, image, voxel_size, labels, split)
     from flows.local import run_locally
@@ -145,10 +148,6 @@ def _quietly(command: Any, as_json: bool, *arguments: Any) -> None:
 
 def pipeline_lines(report: dict[str, Any]) -> list[str]:
     """What a pipeline reached and where each thing lies."""
-    rows = [
-        [m["metric"], number(m["mean"]), f"{number(m['low'])} to {number(m['high'])}"]
-        for m in report["means"]
-    ]
     title = f"{report['run_name']} on {report['data']} {report['split']} slices"
     places = {
         "data set": f"{report['data_version']}  {report['digest']}",
@@ -163,7 +162,7 @@ def pipeline_lines(report: dict[str, Any]) -> list[str]:
     width = max(map(len, places))
     return [
         "",
-        *table(title, ["metric", "mean", "95 % interval"], rows),
+        *score_lines(title, report["means"]),
         "",
         *(f"{name:>{width}}  {place}" for name, place in places.items()),
     ]

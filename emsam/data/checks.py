@@ -30,8 +30,6 @@ class Findings:
         By task, slices in which every label is 0.
     largest_id, objects
         By task, the largest id and the number of objects summed over slices.
-    low, high
-        Grey values that become 0 and 1 (see :func:`intensity_range`).
     """
 
     missing: list[int] = field(default_factory=list)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,12 @@ from emsam.data import checks
 from emsam.data.digest import file_md5
 from emsam.data.readers import TiffStack, open_stack
 from emsam.data.splits import default_splits, parse_splits
-from emsam.data.store import Volume, VolumeInfo, VolumeWriter, intensity_range
+from emsam.data.store import Volume, VolumeInfo, VolumeWriter, intensity_range, sample_grey
 from emsam.errors import InputError
 from emsam.params import TASKS
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
-_SAMPLE_STRIDE = 101
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,7 @@ def ingest_volume(
                     intensity=intensity_range(image.dtype, sample),
                     splits=splits,
                     missing=tuple(findings.missing),
+                    unlabelled={k: tuple(v) for k, v in findings.unlabelled.items()},
                     source=recipe,
                     licence=source.licence,
                     warnings=tuple(findings.warnings()),
@@ -128,8 +128,9 @@ def new_store(store: Path) -> Iterator[Path]:
         temporary.rename(store)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        for folder in made:
-            folder.rmdir()
+        with suppress(OSError):  # somebody else may have come in meanwhile
+            for folder in made:
+                folder.rmdir()
         raise
 
 
@@ -148,8 +149,18 @@ def _drop_leftovers(store: Path) -> None:
     """Remove what writers that were killed left beside ``store``."""
     for leftover in store.parent.glob(f".{store.name}.*.part"):
         pid = int(leftover.name.split(".")[-2])
-        if not Path(f"/proc/{pid}").exists() or pid == os.getpid():
+        if pid == os.getpid() or not _is_alive(pid):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _copy_slices(
@@ -167,7 +178,7 @@ def _copy_slices(
         named = dict(zip(labels, label_planes, strict=True))
         for task, label_plane in named.items():
             checks.check_label_slice(labels[task], task, z, label_plane, findings)
-        samples.append(plane.ravel()[z % _SAMPLE_STRIDE :: _SAMPLE_STRIDE])
+        samples.append(sample_grey(plane, z))
         writer.append(plane, named)
         if progress:
             progress(z + 1, image.shape[0])

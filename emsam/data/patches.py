@@ -49,7 +49,7 @@ class PatchSampler:
                 f"{volume.path}: slices of {volume.shape[1]}×{volume.shape[2]} pixels are smaller "
                 f"than train.patch = {size}; set train.patch to a smaller multiple of 16"
             )
-        self._slices = volume.slices(split)
+        self._slices = volume.slices(split, task)
         self._size = size
         self._seed = seed
         self._augment = augment

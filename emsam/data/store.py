@@ -30,6 +30,7 @@ SLAB = SHARD[0]
 """Slices written together, so that a shard is written once."""
 FORMAT = 1
 _SMALLEST_LEVEL = 256
+_SAMPLE_STRIDE = 101
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class VolumeInfo:
         z-ranges, both ends included.
     missing
         Slices that hold no image.
+    unlabelled
+        By task, slices in which every label is 0.
     """
 
     name: str
@@ -53,6 +56,7 @@ class VolumeInfo:
     intensity: tuple[float, float] = (0.0, 255.0)
     splits: dict[str, ZRange] = field(default_factory=dict)
     missing: tuple[int, ...] = ()
+    unlabelled: dict[str, tuple[int, ...]] = field(default_factory=dict)
     source: str = ""
     licence: str = ""
     warnings: tuple[str, ...] = ()
@@ -106,8 +110,11 @@ class Volume:
         self.require_task(task)
         return np.asarray(self._group[f"labels/{task}/0"][z])  # type: ignore[index]
 
-    def slices(self, split: str) -> list[int]:
-        """Slices of a split, in order of z, without the missing ones.
+    def slices(self, split: str, task: str) -> list[int]:
+        """Slices of a split, in order of z, that can be learned from and judged on.
+
+        Missing sections are left out, and for neurites slices without a label: tissue without
+        neurites there is none, so nobody has labelled them.
 
         Raises
         ------
@@ -121,9 +128,15 @@ class Volume:
                 f"{split}=…, or name another of {', '.join(SPLIT_NAMES)}"
             )
         first, last = self.info.splits[split]
-        slices = [z for z in range(first, last + 1) if z not in self.info.missing]
+        left_out = set(self.info.missing)
+        if task == "neurites":
+            left_out |= set(self.info.unlabelled.get(task, ()))
+        slices = [z for z in range(first, last + 1) if z not in left_out]
         if not slices:
-            raise InputError(f"{self.path}: every {split} slice is a missing section")
+            raise InputError(
+                f"{self.path}: every {split} slice is a missing section or has no {task} labels; "
+                "ingest with other z-ranges"
+            )
         return slices
 
     def require_task(self, task: str) -> None:
@@ -219,8 +232,20 @@ def intensity_range(dtype: np.dtype[np.generic], sample: np.ndarray) -> tuple[fl
     """
     if dtype == np.uint8:
         return (0.0, 255.0)
+    if sample.size == 0:
+        return (0.0, 1.0)
     low, high = np.percentile(sample, (0.1, 99.9))
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def sample_grey(plane: np.ndarray, z: int) -> np.ndarray:
+    """About one in a hundred grey values of slice ``z``, for :func:`intensity_range`.
+
+    8-bit images need none, and a constant slice is a lost section that says nothing.
+    """
+    if plane.dtype == np.uint8 or plane.min() == plane.max():
+        return np.empty(0, plane.dtype)
+    return plane.ravel()[z % _SAMPLE_STRIDE :: _SAMPLE_STRIDE].copy()
 
 
 def pyramid_levels(shape: tuple[int, int, int]) -> int:
@@ -231,8 +256,11 @@ def pyramid_levels(shape: tuple[int, int, int]) -> int:
 def _read_info(info: dict[str, Any]) -> VolumeInfo:
     """Metadata as it was written; JSON has lists where it had tuples."""
     tuples = {key: tuple(info[key]) for key in ("voxel_size", "intensity", "missing", "warnings")}
-    splits = {name: tuple(span) for name, span in info["splits"].items()}
-    return VolumeInfo(**info | tuples | {"splits": splits})
+    named = {
+        key: {name: tuple(values) for name, values in info[key].items()}
+        for key in ("splits", "unlabelled")
+    }
+    return VolumeInfo(**info | tuples | named)
 
 
 def _halve_image(slab: np.ndarray) -> np.ndarray:

@@ -88,6 +88,7 @@ def synthesize_volume(
                 voxel_size=VOXEL_SIZE,
                 splits=default_splits(shape[0]),
                 missing=(scene.missing,),
+                unlabelled={"neurites": (scene.missing,)},
                 source=recipe,
                 licence="CC0-1.0",
                 warnings=(f"constant image, taken as missing sections: slices {scene.missing}",),

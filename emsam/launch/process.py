@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from emsam.errors import TrainingFailed, TrainingStopped
-from emsam.train.__main__ import EXIT_HELD, EXIT_STOPPED
-from emsam.train.run_directory import DONE, RunDirectory
+from emsam.errors import InputError, TrainingFailed, TrainingStopped
+from emsam.train.__main__ import EXIT_BAD_INPUT, EXIT_HELD, EXIT_STOPPED
+from emsam.train.run_directory import FAILED, RunDirectory
 
 POLL = 0.25
 GRACE = 30.0
@@ -38,18 +38,22 @@ def run_training(run: RunDirectory, watch: Watch | None = None) -> None:
     TrainingFailed
         It failed; the message quotes the end of ``train.log``.
     """
-    if run.status()["state"] == DONE:
+    if run.is_done():
         return
     with _sigterm_as_interrupt():
         while (code := _run_once(run, watch)) == EXIT_HELD:
             _watch_other(run, watch)
-            if run.status()["state"] == DONE:
+            if run.is_done():
                 return
     if code == EXIT_STOPPED:
         raise TrainingStopped(
             f"{run.path}: stopped at step {run.status()['step']}; "
             "run the same command again to go on from there"
         )
+    if code < 0:  # it could not say so itself
+        run.write_status(**run.status() | {"state": FAILED, "error": _cause(run, code)})
+    if code == EXIT_BAD_INPUT:
+        raise InputError(_cause(run, code).removeprefix("emsam.errors.InputError: "))
     if code != 0:
         raise TrainingFailed(
             f"{run.path}: training failed ({_cause(run, code)}); see {run.log_file}"

@@ -46,7 +46,7 @@ ENCODERS: dict[str, EncoderConfig] = {
     "vit_l": EncoderConfig(1024, 24, 16, (5, 11, 17, 23), window=14, image_size=1024),
     "vit_h": EncoderConfig(1280, 32, 16, (7, 15, 23, 31), window=14, image_size=1024),
 }
-"""``vit_b``, ``vit_l`` and ``vit_h`` are Meta's; the smaller two are for CPUs and tests."""
+"""``vit_b``, ``vit_l`` and ``vit_h`` have Meta's sizes; the smaller two are for CPUs and tests."""
 
 
 class SamEncoder(nn.Module):

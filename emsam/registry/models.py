@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -13,9 +14,11 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from torch import nn
 
 from emsam.errors import InputError
-from emsam.params import TASKS
+from emsam.model.package import load_network
+from emsam.params import TASKS, Params, dump_params
 from emsam.registry.client import open_client
 from emsam.registry.tracking import find_run
 from emsam.settings import Settings
@@ -28,7 +31,9 @@ _REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d
 
 
 def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
-    """Package the newest checkpoint of a mirrored run and register it, once.
+    """Package the newest checkpoint of a mirrored run and register it.
+
+    The same weights with the same post-processing are one version.
 
     Raises
     ------
@@ -36,22 +41,22 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
         The run has no whole checkpoint, or was not mirrored into MLflow.
     """
     client = open_client(settings)
-    checkpoint = run.newest_checkpoint()
-    if checkpoint is None:
-        raise InputError(f"{run.path}: no whole checkpoint; train it first with 'emsam train'")
+    checkpoint = run.require_checkpoint()
     run_id = find_run(client, run, settings)
     if run_id is None:
         raise InputError(f"{run.path}: not in MLflow yet; run 'emsam registry sync {run.path}'")
     weights = checkpoint / "model.safetensors"
     digest = file_sha256(weights)
-    name = settings.model_name(run.params().task)
+    params = run.model_params()
+    identity = package_digest(digest, params)
+    name = settings.model_name(params.task)
     for known in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
-        if known.tags.get("emsam.weights_sha256") == digest:
+        if known.tags.get("emsam.package") == identity:
             return known
-    folder = f"model-{digest[:12]}"
+    folder = f"model-{identity[:12]}"
     with tempfile.TemporaryDirectory() as temporary:
         package = Path(temporary) / folder
-        _write_package(package, weights, run)
+        _write_package(package, weights, params)
         client.log_artifacts(run_id, str(package), folder)
     _ensure_name(client, name)
     inputs = run.inputs()
@@ -61,6 +66,7 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
         run_id=run_id,
         tags={
             "emsam.weights_sha256": digest,
+            "emsam.package": identity,
             "emsam.run": run.name,
             "emsam.data_digest": inputs["data"][0]["digest"],
             "emsam.git_commit": inputs["git"]["commit"] or "",
@@ -127,6 +133,7 @@ def _describe(found: ModelVersion, aliases: dict[str, str]) -> dict[str, Any]:
         "aliases": sorted(a for a, number in aliases.items() if int(number) == int(found.version)),
         "run": found.tags.get("emsam.run", ""),
         "run_id": found.run_id,
+        "package": str(found.source).split("/", 2)[2],
         "created": found.creation_timestamp,
         "data_digest": found.tags.get("emsam.data_digest", ""),
         "weights_sha256": found.tags.get("emsam.weights_sha256", ""),
@@ -144,6 +151,24 @@ def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
             raise
         return None
     return client.get_model_version(name, version) if version else None
+
+
+def open_model(reference: str, settings: Settings) -> tuple[nn.Module, Params]:
+    """Network and parameters of a run directory, of ``NAME@champion`` or of ``NAME/VERSION``.
+
+    Raises
+    ------
+    InputError
+        Nothing of that name, or files that are not what was registered.
+    """
+    run = RunDirectory(Path(reference))
+    if run.exists():
+        checkpoint = run.require_checkpoint()
+        network, _ = load_network(checkpoint / "model.safetensors", checkpoint / "params.yaml")
+        return network, run.model_params()
+    with tempfile.TemporaryDirectory() as folder:
+        found = find_version(reference, settings)
+        return load_network(*fetch_package(found, settings, Path(folder)))
 
 
 def fetch_package(found: ModelVersion, settings: Settings, folder: Path) -> tuple[Path, Path]:
@@ -167,17 +192,25 @@ def fetch_package(found: ModelVersion, settings: Settings, folder: Path) -> tupl
     return weights, package / "artifacts" / "params.yaml"
 
 
-def _write_package(package: Path, weights: Path, run: RunDirectory) -> None:
+def package_digest(weights_sha256: str, params: Params) -> str:
+    """What a package is: its weights and its post-processing."""
+    text = json.dumps([weights_sha256, params.segment.model_dump(mode="json")])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_package(package: Path, weights: Path, params: Params) -> None:
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import save_model
     from mlflow.types import Schema, TensorSpec
 
     grey = TensorSpec(np.dtype(np.uint8), (-1, -1))
     ids = TensorSpec(np.dtype(np.int32), (-1, -1))
+    params_file = package.with_name("params.yaml")
+    params_file.write_text(dump_params(params))
     save_model(
         package,
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-        artifacts={"weights": str(weights), "params": str(run.params_file)},
+        artifacts={"weights": str(weights), "params": str(params_file)},
         signature=ModelSignature(Schema([grey]), Schema([ids])),
         input_example=np.full((64, 64), 128, np.uint8),
         pip_requirements=[f"emsam=={version('emsam')}"],

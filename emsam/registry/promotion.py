@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
@@ -16,7 +14,7 @@ from emsam.errors import InputError
 from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY
 from emsam.params import Params
 from emsam.registry.client import open_client
-from emsam.registry.models import CHAMPION, PREVIOUS, champion_of, fetch_package
+from emsam.registry.models import CHAMPION, PREVIOUS, champion_of, open_model
 from emsam.settings import Settings
 
 PROMOTE, REJECT = "promote", "reject"
@@ -66,6 +64,8 @@ def decide(
     InputError
         The volume lacks the split or the labels, or a package is not what was registered.
     """
+    if split not in ("val", "test"):
+        raise InputError(f"--split {split}: models are compared on val or test slices")
     client = open_client(settings)
     champion = champion_of(client, candidate.name)
     params, score = _score(candidate, volume, split, settings)
@@ -94,22 +94,30 @@ def decide(
         data=volume.info.name,
         digest=digest,
         split=split,
-        slices=tuple(volume.slices(split)),
+        slices=tuple(volume.slices(split, params.task)),
     )
 
 
 def apply_decision(decision: Decision, settings: Settings) -> bool:
-    """Move ``champion`` as the decision says; returns whether it moved.
+    """Keep the decision on the candidate and move ``champion`` as it says.
+
+    Returns
+    -------
+    bool
+        Whether the champion moved.
 
     Raises
     ------
     InputError
         The champion is no longer the one that the decision was made against.
     """
-    if decision.verdict != PROMOTE:
-        return False
     client = open_client(settings)
     name, version = decision.candidate.split("/")
+    if decision.candidate != decision.champion:
+        client.set_model_version_tag(name, version, "emsam.decision", decision.to_json())
+        client.set_model_version_tag(name, version, "emsam.decision_sha256", decision.sha256)
+    if decision.verdict != PROMOTE:
+        return False
     champion = champion_of(client, name)
     now = f"{name}/{champion.version}" if champion else None
     if now == decision.candidate:
@@ -120,8 +128,6 @@ def apply_decision(decision: Decision, settings: Settings) -> bool:
             "decide again with 'emsam promote'"
         )
     client.set_model_version_tag(name, version, "emsam.promoted_at", str(int(time.time() * 1000)))
-    client.set_model_version_tag(name, version, "emsam.decision", decision.to_json())
-    client.set_model_version_tag(name, version, "emsam.decision_sha256", decision.sha256)
     if champion is not None:
         client.set_registered_model_alias(name, PREVIOUS, champion.version)
     client.set_registered_model_alias(name, CHAMPION, version)
@@ -134,13 +140,10 @@ def _score(
     """Mean of the primary metric of a registered version on a split."""
     import torch
 
-    from emsam.model.package import load_network
     from emsam.segment.evaluate import evaluate_slices, summarize
 
-    with tempfile.TemporaryDirectory() as folder:
-        weights, params_file = fetch_package(found, settings, Path(folder))
-        model, params = load_network(weights, params_file)
+    model, params = open_model(f"{found.name}/{found.version}", settings)
     torch.manual_seed(0)
-    results = evaluate_slices(model, volume, params, volume.slices(split))
+    results = evaluate_slices(model, volume, params, volume.slices(split, params.task))
     means = summarize([(each.z, each.scores) for each in results], params.evaluate)
     return params, next(m["mean"] for m in means if m["metric"] == PRIMARY[params.task])

@@ -11,7 +11,7 @@ from mlflow.pyfunc.model import PythonModel
 
 
 class SlicePredictor(PythonModel):
-    """A grey slice (y, x), 8-bit or float in [0, 1], → instance ids (y, x), int32."""
+    """A grey 8-bit slice (y, x) → instance ids (y, x), int32."""
 
     def load_context(self, context: Any) -> None:
         from emsam.model.package import load_network

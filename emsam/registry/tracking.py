@@ -7,7 +7,6 @@ away and nothing is written twice.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,11 @@ _BATCH = 900
 _STATUS = {DONE: "FINISHED", FAILED: "FAILED", RUNNING: "RUNNING"}
 
 
-def run_key(run: RunDirectory) -> str:
-    """What a job is: its name, and the digest of its data and of what the weights depend on."""
-    digests = [data["digest"] for data in run.inputs()["data"]]
-    text = json.dumps([run.params().training_part(), digests, run.name], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def sync_run(run: RunDirectory, settings: Settings) -> str:
     """Bring MLflow up to what the run directory holds; returns the MLflow run id."""
     client = open_client(settings)
     run_id = _find_or_create(client, run, settings)
+    _describe(client, run, run_id)
     _sync_metrics(client, run, run_id)
     _sync_scores(client, run, run_id)
     _sync_files(client, run, run_id)
@@ -48,7 +41,9 @@ def sync_run(run: RunDirectory, settings: Settings) -> str:
 def find_run(client: MlflowClient, run: RunDirectory, settings: Settings) -> str | None:
     """MLflow run id of a run directory, if it was mirrored."""
     found = client.search_runs(
-        [experiment_id(client, settings)], f"tags.`emsam.key` = '{run_key(run)}'", max_results=1
+        [experiment_id(client, settings)],
+        f"tags.`emsam.key` = '{run.inputs()['id']}'",
+        max_results=1,
     )
     return str(found[0].info.run_id) if found else None
 
@@ -59,7 +54,7 @@ def _find_or_create(client: MlflowClient, run: RunDirectory, settings: Settings)
         return run_id
     inputs, params = run.inputs(), run.params()
     tags = {
-        "emsam.key": run_key(run),
+        "emsam.key": inputs["id"],
         "emsam.run_directory": str(run.path.absolute()),
         "emsam.task": params.task,
         "emsam.model": params.model.name,
@@ -68,20 +63,23 @@ def _find_or_create(client: MlflowClient, run: RunDirectory, settings: Settings)
         "mlflow.source.git.commit": inputs["git"]["commit"] or "",
     }
     created = client.create_run(experiment_id(client, settings), tags=tags, run_name=run.name)
-    run_id = str(created.info.run_id)
-    _log_parameters(client, run_id, params.model_dump(mode="json"), inputs)
-    return run_id
+    return str(created.info.run_id)
 
 
-def _log_parameters(
-    client: MlflowClient, run_id: str, params: dict[str, Any], inputs: dict[str, Any]
-) -> None:
-    values = [Param(key, json.dumps(value)) for key, value in flatten(params).items()]
+def _describe(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
+    """Parameters, packages, hardware and data, once; post-processing, as it is now, each time."""
+    params, inputs = run.params(), run.inputs()
+    judging = params.model_dump(mode="json", include={"segment", "evaluate"})
+    client.log_batch(run_id, tags=[RunTag(k, json.dumps(v)) for k, v in flatten(judging).items()])
+    if "emsam.described" in client.get_run(run_id).data.tags:
+        return
+    values = [Param(k, json.dumps(v)) for k, v in flatten(params.training_part()).items()]
     tags = [RunTag(f"package.{name}", value) for name, value in inputs["packages"].items()]
     tags += [RunTag(f"hardware.{k}", json.dumps(v)) for k, v in inputs["hardware"].items()]
     tags += [RunTag("git.dirty", str(inputs["git"]["dirty"]).lower())]
     client.log_batch(run_id, params=values, tags=tags)
     client.log_inputs(run_id, [_dataset(data) for data in inputs["data"]])
+    client.set_tag(run_id, "emsam.described", "true")
 
 
 def _dataset(data: dict[str, Any]) -> DatasetInput:

@@ -59,6 +59,15 @@ def evaluate_slices(
             progress(done, len(slices))
 
 
+def score_rows(pairs: Sequence[tuple[int, dict[str, float]]]) -> list[dict[str, Any]]:
+    """A row ``z``, ``metric``, ``value`` for each slice and metric variant."""
+    return [
+        {"z": z, "metric": metric, "value": value}
+        for z, scores in pairs
+        for metric, value in scores.items()
+    ]
+
+
 def summarize(
     rows: Sequence[tuple[int, dict[str, float]]], params: EvaluateParams
 ) -> list[dict[str, Any]]:

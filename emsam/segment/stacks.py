@@ -11,16 +11,15 @@ import numpy as np
 import tifffile
 from torch import nn
 
+from emsam.data.checks import check_grids
 from emsam.data.readers import TIFF_SUFFIXES, open_stack
-from emsam.data.store import intensity_range, rescale
+from emsam.data.store import intensity_range, rescale, sample_grey
 from emsam.errors import InputError
 from emsam.metrics.score_slice import score_slice
 from emsam.params import TASKS, EvaluateParams, SegmentParams
-from emsam.segment.evaluate import summarize
+from emsam.segment.evaluate import score_rows, summarize
 from emsam.segment.instances import make_instances
 from emsam.segment.predict import predict_maps
-
-_SAMPLE_STRIDE = 101
 
 
 def stack_output(out: Path, overwrite: bool) -> None:
@@ -58,6 +57,7 @@ def segment_stack(
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
     count = 0
     with open_stack(image) as stack:
+        check_grids(stack, {})
         intensity = _stack_intensity(stack)
         try:
             with tifffile.TiffWriter(temporary, bigtiff=True) as writer:
@@ -97,7 +97,7 @@ def score_stacks(truth: Path, pred: Path, task: str, *, grow: bool) -> dict[str,
     return {
         "task": task,
         "means": summarize(pairs, EvaluateParams()),
-        "rows": [{"z": z} | scores for z, scores in pairs],
+        "rows": score_rows(pairs),
     }
 
 
@@ -109,5 +109,5 @@ def _stack_intensity(stack: Any) -> tuple[float, float]:
     for z, plane in enumerate(stack):
         if not np.isfinite(plane).all():
             raise InputError(f"{stack.path}: slice {z} holds NaN or infinite values; replace them")
-        samples.append(plane.ravel()[z % _SAMPLE_STRIDE :: _SAMPLE_STRIDE])
+        samples.append(sample_grey(plane, z))
     return intensity_range(stack.dtype, np.concatenate(samples))

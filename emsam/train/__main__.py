@@ -14,7 +14,7 @@ from pathlib import Path
 from emsam.errors import InputError
 from emsam.train.run_directory import DONE, FAILED, RunDirectory
 
-EXIT_STOPPED, EXIT_HELD = 75, 3
+EXIT_BAD_INPUT, EXIT_HELD, EXIT_STOPPED = 2, 3, 75
 
 
 def main(path: str) -> int:
@@ -32,7 +32,7 @@ def main(path: str) -> int:
             run.write_status(
                 **run.status() | {"state": FAILED, "pid": os.getpid(), "error": str(error)}
             )
-            return 2 if isinstance(error, InputError) else 1
+            return EXIT_BAD_INPUT if isinstance(error, InputError) else 1
 
 
 if __name__ == "__main__":
@@ -40,4 +40,4 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1]))
     except InputError as error:
         print(f"emsam: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(EXIT_BAD_INPUT)

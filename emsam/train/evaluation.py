@@ -13,12 +13,12 @@ from PIL import Image
 
 from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
-from emsam.errors import InputError
+from emsam.documents import finite_or_none
 from emsam.model.package import load_network
 from emsam.params import Params
-from emsam.segment.evaluate import SliceResult, evaluate_slices, summarize
+from emsam.segment.evaluate import SliceResult, evaluate_slices, score_rows, summarize
 from emsam.segment.figures import draw_slice
-from emsam.train.run_directory import RunDirectory, file_sha256, finite_or_none, write_whole
+from emsam.train.run_directory import RunDirectory, file_sha256, write_whole
 
 Progress = Callable[[int, int], None]
 
@@ -42,20 +42,18 @@ def evaluate_run(
     InputError
         No whole checkpoint, no such split, or no labels of the task.
     """
-    checkpoint = run.require().newest_checkpoint()
-    if checkpoint is None:
-        raise InputError(f"{run.path}: no whole checkpoint; train it first with 'emsam train'")
+    checkpoint = run.require().require_checkpoint()
     weights = checkpoint / "model.safetensors"
-    params = run.params()
+    params = run.model_params()
     volume.require_task(params.task)
-    slices = volume.slices(split)
+    slices = volume.slices(split, params.task)
     digest = folder_digest(volume.path)
     key = _key(file_sha256(weights), digest, split, params)
     scores = read_scores(run)
     for entry in scores["sets"]:
         if entry["key"] == key:
             return dict(entry)
-    model, _ = load_network(weights, run.params_file)
+    model, _ = load_network(weights, checkpoint / "params.yaml")
     results = list(evaluate_slices(model, volume, params, slices, progress))
     name = f"{volume.info.name}-{split}"
     _draw(run, name, results, params.evaluate.figures)
@@ -69,11 +67,7 @@ def evaluate_run(
         "task": params.task,
         "step": int(checkpoint.name.removeprefix("step-")),
         "means": summarize(pairs, params.evaluate),
-        "rows": [
-            {"z": z, "metric": metric, "value": value}
-            for z, scored in pairs
-            for metric, value in scored.items()
-        ],
+        "rows": score_rows(pairs),
     }
     _write_entry(run, scores, entry)
     return dict(finite_or_none(entry))
@@ -104,6 +98,8 @@ def _write_entry(run: RunDirectory, scores: dict[str, Any], entry: dict[str, Any
 def _draw(run: RunDirectory, name: str, results: list[SliceResult], count: int) -> None:
     """Pictures of ``count`` slices spread evenly over the split."""
     run.figures.mkdir(exist_ok=True)
+    for old in run.figures.glob(f"{name}-z*.png"):
+        old.unlink()
     chosen = np.linspace(0, len(results) - 1, min(count, len(results))).round().astype(int)
     for index in chosen:
         each = results[index]

@@ -70,7 +70,7 @@ def train(run: RunDirectory) -> str:
     sampler = PatchSampler(
         volume, params.task, size=budget.patch, seed=params.seed, augment=params.augment
     )
-    validation = _validation_slices(volume, budget)
+    validation = _validation_slices(volume, params)
     model, optimizer = _setup(fabric, params)
     progress = _resume(run, model, optimizer)
     logged = run.mend_metrics()
@@ -101,7 +101,7 @@ def train(run: RunDirectory) -> str:
 
 
 def _setup(fabric: Fabric, params: Params) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Network and optimiser; the pretrained part learns at a rate of its own."""
+    """Network and optimiser; SAM's encoder learns at a rate of its own."""
     model = build_model(params).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     encoder = {id(p) for name, p in model.named_parameters() if name.startswith("encoder.")}
     budget = params.train
@@ -165,12 +165,12 @@ def _validate(
     return {f"val/{mean['metric']}": mean["mean"] for mean in means}
 
 
-def _validation_slices(volume: Volume, budget: TrainParams) -> list[int]:
+def _validation_slices(volume: Volume, params: Params) -> list[int]:
     """A few slices spread evenly over the validation range; none where there is no such range."""
     if "val" not in volume.info.splits:
         return []
-    slices = volume.slices("val")
-    count = min(budget.validate_slices, len(slices))
+    slices = volume.slices("val", params.task)
+    count = min(params.train.validate_slices, len(slices))
     return [slices[round(i)] for i in np.linspace(0, len(slices) - 1, count)]
 
 

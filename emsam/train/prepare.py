@@ -38,7 +38,7 @@ def prepare_run(params: Params, settings: Settings, folder: Path | None = None) 
         or a folder that holds another run.
     """
     volume = Volume(settings.volume_path(params.data.name))
-    _check_trainable(volume, params)
+    check_trainable(volume, params)
     digest = folder_digest(volume.path)
     run = RunDirectory(folder or settings.runs_root / default_run_name(params, digest))
     run.prepare(params, describe_inputs(volume, digest))
@@ -52,7 +52,14 @@ def default_run_name(params: Params, digest: str) -> str:
     return f"{params.data.name}-{params.task}-{params.model.name}-{key}"
 
 
-def _check_trainable(volume: Volume, params: Params) -> None:
+def check_trainable(volume: Volume, params: Params) -> None:
+    """Find what would stop a training before a process is started for it.
+
+    Raises
+    ------
+    InputError
+        See :func:`prepare_run`.
+    """
     budget = params.train
     PatchSampler(volume, params.task, size=budget.patch, seed=params.seed, augment=params.augment)
     with torch.device("meta"):

@@ -5,7 +5,7 @@
     params.yaml      resolved parameters
     inputs.json      data digests, git commit, package versions, hardware
     metrics.jsonl    append-only, a line a step
-    checkpoints/step-NNNNNN/{model.safetensors, trainer.pt, manifest.json}
+    checkpoints/step-NNNNNN/{model.safetensors, params.yaml, trainer.pt, manifest.json}
     status.json      pid, start time, heartbeat, state
     train.log        what the process printed
     scores.json      a row per data set, slice and metric variant
@@ -16,10 +16,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +29,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from emsam.documents import finite_or_none
 from emsam.errors import InputError
 from emsam.params import Params, dump_params, load_params
 
@@ -62,7 +63,9 @@ class RunDirectory:
 
     def exists(self) -> bool:
         """Whether a job was prepared here."""
-        return self.inputs_file.exists() and self.params_file.exists()
+        return self.inputs_file.exists() and (
+            self.params_file.exists() or self.newest_checkpoint() is not None
+        )
 
     def require(self) -> RunDirectory:
         """Raise :class:`InputError` unless a job was prepared here."""
@@ -85,12 +88,16 @@ class RunDirectory:
         if self.exists():
             self._refuse_other_job(params, inputs)
             self.set_judging(params)
+            here = self.inputs()
+            if here["data"] != inputs["data"]:  # the same bytes, in another place now
+                write_whole(self.inputs_file, json.dumps(here | {"data": inputs["data"]}, indent=2))
             return
         if self.path.exists() and not self._is_ours():
             raise InputError(f"{self.path}: not empty and no run; choose another --run")
         self.path.mkdir(parents=True, exist_ok=True)
         write_whole(self.params_file, dump_params(params))
-        write_whole(self.inputs_file, json.dumps(inputs, indent=2) + "\n")
+        identity = {"id": uuid.uuid4().hex}  # two runs of the same job are two runs
+        write_whole(self.inputs_file, json.dumps(identity | inputs, indent=2) + "\n")
 
     def set_judging(self, params: Params) -> None:
         """Take over the post-processing and judging of ``params``, nothing else of it."""
@@ -100,7 +107,16 @@ class RunDirectory:
             write_whole(self.params_file, dump_params(wanted))
 
     def params(self) -> Params:
-        return load_params(self.params_file)
+        """What to compute now; a run whose checkpoint came from elsewhere follows that."""
+        if self.params_file.exists():
+            return load_params(self.params_file)
+        return load_params(self.require_checkpoint() / "params.yaml")
+
+    def model_params(self) -> Params:
+        """What the newest checkpoint was trained with, judged as :meth:`params` says."""
+        judging = self.params()
+        trained = load_params(self.require_checkpoint() / "params.yaml")
+        return trained.model_copy(update={"segment": judging.segment, "evaluate": judging.evaluate})
 
     def inputs(self) -> dict[str, Any]:
         return json.loads(self.inputs_file.read_text())
@@ -195,6 +211,7 @@ class RunDirectory:
             temporary / "model.safetensors",
         )
         torch.save(trainer, temporary / "trainer.pt")
+        (temporary / "params.yaml").write_text(dump_params(self.params()))
         digests = {
             path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
             for path in sorted(temporary.iterdir())
@@ -209,6 +226,20 @@ class RunDirectory:
         for old in whole[:-keep]:
             shutil.rmtree(old)
 
+    def require_checkpoint(self) -> Path:
+        """Newest whole checkpoint; raises :class:`InputError` where there is none."""
+        checkpoint = self.newest_checkpoint()
+        if checkpoint is None:
+            raise InputError(f"{self.path}: no whole checkpoint; train it with 'emsam train'")
+        return checkpoint
+
+    def is_done(self) -> bool:
+        """Whether the job came to its end and its last checkpoint is whole."""
+        status, checkpoint = self.status(), self.newest_checkpoint()
+        return bool(
+            status["state"] == DONE and checkpoint and _step_of(checkpoint) == status["step"]
+        )
+
     def newest_checkpoint(self) -> Path | None:
         """Newest checkpoint whose files have the sha256 of its manifest."""
         for folder in reversed(self._checkpoint_folders()):
@@ -218,7 +249,11 @@ class RunDirectory:
 
     def _checkpoint_folders(self) -> list[Path]:
         folders = self.checkpoints.glob("step-*")
-        return sorted(folders, key=lambda folder: int(folder.name.removeprefix("step-")))
+        return sorted(folders, key=_step_of)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def file_sha256(path: Path) -> str:
@@ -232,15 +267,6 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_text(text)
     temporary.replace(path)
-
-
-def finite_or_none(tree: Any) -> Any:
-    """Nested lists and mappings with ``None`` for every NaN and infinity."""
-    if isinstance(tree, dict):
-        return {key: finite_or_none(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [finite_or_none(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _is_whole(folder: Path) -> bool:

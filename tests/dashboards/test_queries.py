@@ -171,7 +171,7 @@ def test_a_slice_is_read_from_volume_and_prediction(lab: Settings) -> None:
     entry = queries.score_sets(run_named("first", lab), lab)[0]
     slices = evaluated_slices(entry)
     volume = Volume(lab.volume_path("tiny"))
-    assert slices == volume.slices("test") == [8, 9]
+    assert slices == volume.slices("test", "neurites") == [8, 9]
     stack = tifffile.imread(run.predictions / "tiny-test.tif")
     for page, z in enumerate(slices):
         masks = read_slice(run, entry, z, lab)

@@ -68,6 +68,19 @@ def test_repro_runs_what_changed_and_nothing_else(clone: Laboratory) -> None:
     change(clone, "segment", "threshold", 0.4)
     assert repro(clone) == ["evaluate"]
 
-    change(clone, "train", "steps", 2)
+    change(clone, "model", "unet_widths", [6, 8])
     assert repro(clone) == ["train", "evaluate"]
-    assert json.loads((clone.path / "runs/repro/status.json").read_text())["step"] == 2
+    other = json.loads((clone.path / "runs/repro/scores.json").read_text())
+
+    change(clone, "model", "unet_widths", [4, 8])  # DVC has these checkpoints still
+    repro(clone)
+    assert checkpoint_widths(clone) == [4, 8]
+    again = json.loads((clone.path / "runs/repro/scores.json").read_text())
+    assert again["sets"][0]["key"] != other["sets"][0]["key"]
+    clone.run("evaluate", "runs/repro", "--data", "demo", "--split", "val")
+
+
+def checkpoint_widths(lab: Laboratory) -> list[int]:
+    (params,) = lab.path.glob("runs/repro/checkpoints/*/params.yaml")
+    widths: list[int] = yaml.safe_load(params.read_text())["model"]["unet_widths"]
+    return widths

@@ -57,7 +57,7 @@ def test_mlflow_holds_scores_checkpoint_and_figures(finished: Finished) -> None:
     assert {row["metric"] for row in rows} == {"arand_contest_2d", "voi_split_2d", "voi_merge_2d"}
     checkpoint = finished.client.list_artifacts(run_id, "checkpoints/step-000024")
     names = {Path(each.path).name for each in checkpoint}
-    assert names == {"manifest.json", "model.safetensors", "trainer.pt"}
+    assert names == {"manifest.json", "model.safetensors", "params.yaml", "trainer.pt"}
     assert finished.client.list_artifacts(run_id, "figures")
 
 
@@ -146,4 +146,8 @@ def test_other_post_processing_evaluates_again_and_trains_not(finished: Finished
     again = finished.lab.json("pipeline", "--data", "tiny", *overrides("segment.threshold=0.4"))
     assert again["run"] == finished.report["run"]
     assert (finished.run / "metrics.jsonl").stat().st_mtime_ns == before
-    assert "threshold: 0.4" in (finished.run / "params.yaml").read_text()
+    newest = finished.lab.json("registry", "log", "emsam-neurites")[0]
+    assert again["model"] == f"emsam-neurites/{newest['version']}"
+    assert newest["run"] == finished.report["run_name"]
+    package = finished.client.download_artifacts(newest["run_id"], newest["package"])
+    assert "threshold: 0.4" in (Path(package) / "artifacts" / "params.yaml").read_text()

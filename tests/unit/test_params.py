@@ -171,3 +171,13 @@ def test_the_training_part_ignores_post_processing_and_judging_only() -> None:
     assert load_params(None, ["segment.threshold=0.9", "evaluate.block=2"]).training_part() == plain
     for changed in ("seed=1", "train.steps=3", "model.name=unet", "task=mitochondria"):
         assert load_params(None, [changed]).training_part() != plain
+
+
+@pytest.mark.parametrize("item", ["train.minutes=30", "train.minutes=0.5"])
+def test_a_budget_in_minutes_is_not_cut_short_by_steps(item: str, tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("train: {steps: 160}\n")
+    assert load_params(file, [item]).train.steps is None
+    assert load_params(file, [item, "train.steps=5"]).train.steps == 5
+    file.write_text("train: {minutes: 3}\n")
+    assert load_params(file).train.steps is None

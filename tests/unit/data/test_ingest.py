@@ -96,8 +96,9 @@ def test_constant_slices_are_missing_and_left_out(
         split="train=0-2,val=3-4",
     )
     volume = ingest_volume("ca1", source, store)
-    assert volume.slices("train") == [0, 2]
-    assert volume.slices("val") == [3, 4]
+    assert volume.slices("train", "neurites") == [0, 2]
+    # tissue without neurites there is none: nobody labelled slice 3
+    assert volume.slices("val", "neurites") == [4]
     assert any("missing" in each and "1" in each for each in volume.info.warnings)
     assert any("neurites" in each and "3" in each for each in volume.info.warnings)
 
@@ -327,3 +328,17 @@ def test_a_killed_writer_leaves_a_part_that_the_next_call_removes(
     ingest_volume("ca1", source, store)
     assert list(store.parent.iterdir()) == [store]
     assert Volume(store).shape == (5, 40, 48)
+
+
+def test_a_lost_section_does_not_widen_the_grey_range(
+    store: Path, write_tiff: Callable[..., Path], id_stack: np.ndarray
+) -> None:
+    shape = id_stack.shape
+    image = np.random.default_rng(0).integers(20_000, 40_000, shape, dtype=np.uint16)
+    image[2] = 0
+    source = Source(
+        write_tiff("em.tif", image), {"neurites": write_tiff("ids.tif", id_stack)}, VOXEL
+    )
+    low, high = ingest_volume("ca1", source, store).info.intensity
+    assert 19_900 < low < 21_000
+    assert 39_000 < high < 40_100

@@ -86,7 +86,7 @@ def test_a_volume_of_100_slices_is_a_handful_of_files(
 
 def test_unknown_splits_and_tasks_are_refused_with_what_there_is(synthetic_volume: Volume) -> None:
     with pytest.raises(InputError, match=r"train=0-7"):
-        synthetic_volume.slices("holdout")
+        synthetic_volume.slices("holdout", "neurites")
     for ask in (synthetic_volume.require_task, lambda task: synthetic_volume.labels(task, 0)):
         with pytest.raises(InputError, match="mitochondria, neurites"):
             ask("dendrites")
@@ -98,9 +98,9 @@ def test_a_split_of_missing_sections_alone_is_refused(
     grey_stack[3:] = 0
     source = Source(write_tiff("e.tif", grey_stack), {}, (1, 1, 1), split="train=0-2,val=3-4")
     volume = ingest_volume("d", source, tmp_path / "d" / "volume.zarr")
-    assert volume.slices("train") == [0, 1, 2]
+    assert volume.slices("train", "mitochondria") == [0, 1, 2]
     with pytest.raises(InputError, match="val"):
-        volume.slices("val")
+        volume.slices("val", "mitochondria")
 
 
 def without_splits(info: dict[str, object]) -> None:

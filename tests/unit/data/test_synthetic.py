@@ -73,7 +73,11 @@ def test_a_missing_section_is_black_unlabelled_and_left_out(synthetic_volume: Vo
     assert np.ptp(synthetic_volume.image(lost)) == 0
     for task in synthetic_volume.tasks:
         assert not synthetic_volume.labels(task, lost).any()
-    used = [z for split in synthetic_volume.info.splits for z in synthetic_volume.slices(split)]
+    used = [
+        z
+        for split in synthetic_volume.info.splits
+        for z in synthetic_volume.slices(split, "neurites")
+    ]
     assert used == present(synthetic_volume)
 
 
@@ -82,7 +86,7 @@ def test_both_tasks_have_objects_in_every_split(synthetic_volume: Volume) -> Non
     for task in synthetic_volume.tasks:
         for split in ("train", "val", "test"):
             assert any(
-                synthetic_volume.labels(task, z).any() for z in synthetic_volume.slices(split)
+                synthetic_volume.labels(task, z).any() for z in synthetic_volume.slices(split, task)
             )
 
 
