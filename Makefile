@@ -15,10 +15,10 @@ demo: $(READY)
 	@$(BIN)/emsam pipeline --data demo
 
 test: $(READY) lint
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-fast: $(READY)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 dashboard: $(READY)
 	@$(BIN)/streamlit run dashboards/app.py --server.headless true \
