@@ -37,6 +37,12 @@ def _configure_prefect(settings: Settings, *, quiet: bool) -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_LOGGING_LEVEL": "WARNING" if quiet else "INFO",
     }
+    if "PREFECT_API_URL" not in os.environ:
+        # Ctrl-C reaches the temporary server too; nobody should wait for it to answer then
+        environment |= {
+            "PREFECT_CLIENT_MAX_RETRIES": "1",
+            "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        }
     for name, value in environment.items():
         os.environ.setdefault(name, value)
 
