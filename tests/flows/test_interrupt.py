@@ -1,4 +1,4 @@
-"""Ctrl-C anywhere, then the same command again: the same result."""
+"""Killed or started twice, then the same command again: the same result."""
 
 from __future__ import annotations
 
@@ -9,25 +9,13 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.conftest import Laboratory, make_laboratory, overrides
-from tests.flows.conftest import Finished, synthesize
+from tests.conftest import Laboratory, overrides
+from tests.flows.conftest import Finished
 
 pytestmark = pytest.mark.slow
 
-MOMENTS = (
-    "Starting temporary server",
-    "adding tiny to DVC",
-    "pushing to",
-    "training in",
-    "loss",
-    "is done at step",
-    "evaluate",
-    "promote",
-)
-"""What the pipeline prints when it is interrupted; one after the other, in one laboratory."""
 SLOWER = ("train.steps=150", "train.batch_size=4")
 """Long enough for a line with a loss."""
 
@@ -46,56 +34,9 @@ def start(lab: Laboratory, log: Path, *arguments: str) -> subprocess.Popen[bytes
         )
 
 
-def interrupt_at(lab: Laboratory, log: Path, moment: str) -> None:
-    """Press Ctrl-C when ``moment`` is printed; the command says so in one line and ends."""
-    process = start(lab, log, "pipeline", "--data", "tiny", *overrides(*SLOWER))
-    while moment not in log.read_text():
-        assert process.poll() is None, f"{moment!r} never came: {log.read_text()}"
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(60) == 130, log.read_text()
-    assert log.read_text().count("emsam: interrupted; run the same command again to go on") == 1
-
-
-def trainers(lab: Laboratory) -> list[psutil.Process]:
-    """Training processes that work in this laboratory."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        words = process.info["cmdline"] or []
-        if "emsam.train" in words and process.info["cwd"] == str(lab.path):
-            found.append(process)
-    return found
-
-
 def weights_digest(run: Path) -> str:
     manifest = max(run.glob("checkpoints/step-*/manifest.json"))
     return str(json.loads(manifest.read_text())["files"]["model.safetensors"]["sha256"])
-
-
-def test_an_interrupted_pipeline_ends_in_the_same_result(tmp_path: Path) -> None:
-    reference = make_laboratory(tmp_path / "reference")
-    synthesize(reference)
-    expected = reference.json("pipeline", "--data", "tiny", *overrides(*SLOWER))
-
-    lab = make_laboratory(tmp_path / "interrupted")
-    synthesize(lab)
-    for number, moment in enumerate(MOMENTS):
-        interrupt_at(lab, tmp_path / f"{number}.log", moment)
-    assert not trainers(lab)
-    report = lab.json("pipeline", "--data", "tiny", *overrides(*SLOWER))
-
-    same = ("digest", "data_version", "run", "means", "model", "champion")
-    assert {key: report[key] for key in same} == {key: expected[key] for key in same}
-    assert weights_digest(lab.path / report["run"]) == weights_digest(
-        reference.path / expected["run"]
-    )
-    steps = [
-        json.loads(line)["step"]
-        for line in (lab.path / report["run"] / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert steps == list(range(1, 151))
-    assert lab.git("status", "--porcelain") == ""
-    assert lab.git("worktree", "list").count("\n") == 0
 
 
 def test_a_killed_trainer_is_taken_up_by_the_next_call(finished: Finished, tmp_path: Path) -> None:
