@@ -1,8 +1,10 @@
-"""What JSON can hold."""
+"""Documents on disk: what JSON can hold, and when a file is safe."""
 
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 
@@ -13,3 +15,12 @@ def finite_or_none(tree: Any) -> Any:
     if isinstance(tree, list | tuple):
         return [finite_or_none(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def sync_path(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

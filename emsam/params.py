@@ -38,15 +38,28 @@ class DataParams(_Frozen):
 
 
 class ModelParams(_Frozen):
-    """Which network: ``emsam`` (SAM's encoder, U-shaped decoder) or ``unet`` (the baseline)."""
+    """Which network.
 
-    name: Literal["emsam", "unet"] = "emsam"
+    ``emsam`` is SAM's encoder with our U-shaped decoder, ``published`` the same encoder with the
+    decoder of the paper, ``unet`` the baseline without SAM.
+    """
+
+    name: Literal["emsam", "published", "unet"] = "emsam"
     encoder: Literal["vit_t", "vit_s", "vit_b", "vit_l", "vit_h"] = "vit_t"
+    weights: str | None = Field(
+        None,
+        pattern=r"^(official|[0-9a-f]{6,64})$",
+        description="the encoder's first weights, taken in by 'emsam weights get': official, or "
+        "the first digits of their sha256; null is random",
+    )
+    attention: Literal["auto", "fused", "reference"] = Field(
+        "auto", description="how the encoder attends: all give the same, reference is slow"
+    )
     decoder_widths: Widths = Field(
-        (20, 40, 64, 96), description="channels of emsam's decoder at 1/1, 1/2, 1/4, 1/8"
+        (16, 32, 64, 96), description="channels of emsam's decoder at 1/1, 1/2, 1/4, 1/8"
     )
     unet_widths: Widths = Field(
-        (20, 40, 64, 96), description="channels of the U-Net at 1/1, 1/2, 1/4, 1/8"
+        (16, 32, 64, 96), description="channels of the U-Net at 1/1, 1/2, 1/4, 1/8"
     )
 
 
@@ -75,16 +88,33 @@ class AugmentParams(_Frozen):
     gamma: float = Field(0.25, ge=0, description="exponent in exp(± gamma)")
     noise: float = Field(0.04, ge=0, description="largest standard deviation of Gaussian noise")
 
+    @property
+    def changes_grey_values(self) -> bool:
+        return bool(self.gain or self.offset or self.gamma or self.noise)
+
 
 class TrainParams(_Frozen):
     """The optimisation. The budget is ``steps``, ``minutes``, or whichever ends first."""
 
+    mode: Literal["full", "lora", "decoder"] = Field(
+        "full", description="what learns of the encoder: all, low-rank additions, nothing"
+    )
+    lora_rank: int = Field(8, ge=1)
+    lora_places: tuple[Literal["qkv", "proj", "lin1", "lin2"], ...] = Field(
+        ("qkv",), min_length=1, description="layers of the encoder that get low-rank additions"
+    )
     steps: int | None = Field(400, ge=1)
     minutes: float | None = Field(None, gt=0, allow_inf_nan=False)
     batch_size: int = Field(2, ge=1)
     patch: int = Field(256, ge=32, description="side of the square training patch, pixels")
     learning_rate: float = Field(2e-3, gt=0)
     encoder_learning_rate: float = Field(5e-4, gt=0, description="for SAM's encoder alone")
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="each block of the encoder learns this factor slower than the next; 1 is off",
+    )
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="part of the budget")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
@@ -93,7 +123,18 @@ class TrainParams(_Frozen):
     validate_slices: int = Field(3, ge=1, description="validation slices scored each time")
     checkpoint_every: int = Field(100, ge=1, description="steps")
     keep_checkpoints: int = Field(2, ge=1, description="newest whole checkpoints kept")
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    patches: Literal["random", "grid"] = Field(
+        "random", description="where patches lie: anywhere, or side by side"
+    )
+    cached_features: bool = Field(
+        False, description="read the frozen encoder's features from 'emsam features'"
+    )
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    gradient_checkpointing: bool = Field(
+        False, description="save memory: compute the encoder's inner values twice"
+    )
+    channels_last: bool = Field(True, description="memory layout of the convolutions")
+    compile: bool = Field(False, description="torch.compile; the first step takes minutes")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     @field_validator("patch")
@@ -107,6 +148,14 @@ class TrainParams(_Frozen):
     def _has_budget(self) -> TrainParams:
         if self.steps is None and self.minutes is None:
             raise ValueError("train needs a budget: set train.steps or train.minutes")
+        return self
+
+    @model_validator(mode="after")
+    def _caches_what_is_frozen(self) -> TrainParams:
+        if self.cached_features and (self.mode != "decoder" or self.patches != "grid"):
+            raise ValueError(
+                "train.cached_features needs train.mode=decoder and train.patches=grid"
+            )
         return self
 
 
@@ -150,6 +199,30 @@ class Params(_Frozen):
     train: TrainParams = TrainParams()
     segment: SegmentParams = SegmentParams()
     evaluate: EvaluateParams = EvaluateParams()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Params:
+        if self.model.name == "unet":
+            if self.train.mode != "full":
+                raise ValueError(
+                    f"train.mode = {self.train.mode!r}: model.name = 'unet' has no encoder to "
+                    "freeze; set train.mode to full"
+                )
+            if self.model.weights:
+                raise ValueError(
+                    "model.weights: model.name = 'unet' has no encoder; set it to null"
+                )
+        elif self.train.mode != "full" and not self.model.weights:
+            raise ValueError(
+                f"train.mode = {self.train.mode!r} freezes an encoder of random weights; name its "
+                "weights in model.weights"
+            )
+        if self.train.cached_features and self.augment.changes_grey_values:
+            raise ValueError(
+                "train.cached_features: grey values cannot be augmented behind the encoder; set "
+                "augment.gain, offset, gamma and noise to 0"
+            )
+        return self
 
     def training_part(self) -> dict[str, Any]:
         """What the weights depend on: all but post-processing and judging."""

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _weights_cache() -> Path:
+    """Where the XDG base directory specification has a user's caches."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "emsam" / "weights"
 
 
 class Settings(BaseSettings):
@@ -24,6 +32,10 @@ class Settings(BaseSettings):
     """Where published data goes (a folder or ``s3://…``); empty means a folder in ``home``."""
     experiment: str = "emsam"
     """MLflow experiment that holds the runs."""
+    weights_root: Path = Field(default_factory=_weights_cache)
+    """Pretrained weights, which all checkouts share."""
+    weights_url: str = "https://dl.fbaipublicfiles.com/segment_anything"
+    """Folder on the web with Meta's weights, or a mirror of it."""
 
     @property
     def tracking_uri(self) -> str:
@@ -32,6 +44,10 @@ class Settings(BaseSettings):
     @property
     def artifact_root(self) -> str:
         return (self.home / "artifacts").absolute().as_uri()
+
+    @property
+    def features_root(self) -> Path:
+        return self.home / "features"
 
     @property
     def remote_url(self) -> str:

@@ -14,7 +14,7 @@ from types import FrameType
 import typer
 from typer.core import TyperGroup
 
-from emsam.cli import data, model, registry
+from emsam.cli import data, model, registry, weights
 from emsam.errors import InputError, TrainingFailed, TrainingStopped, VersioningFailed
 from emsam.quiet import QUIET_ENVIRONMENT
 
@@ -26,7 +26,10 @@ class _InOrderOfUse(TyperGroup):
     """Lists the commands in the order in which a lab comes to them."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        order = ["data", "train", "evaluate", "score", "model", "registry", "promote", "segment"]
+        order = [
+            "data", "weights", "features", "train", "evaluate", "score", "model", "registry",
+            "promote", "segment",
+        ]  # fmt: skip
         return [*order, *(name for name in super().list_commands(ctx) if name not in order)]
 
 
@@ -41,6 +44,7 @@ app = typer.Typer(
     epilog="Folders and addresses are set by EMSAM_* variables; see docs/architecture.md.",
 )
 app.add_typer(data.app, name="data", rich_help_panel="Data")
+app.add_typer(weights.app, name="weights", rich_help_panel="Train and judge")
 model.add_commands(app)
 registry.add_commands(app)
 

@@ -38,11 +38,12 @@ class Report(Protocol):
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Report]:
-    """A bar on stderr; the caller calls back with (done, total)."""
+def progress(what: str, *, in_bytes: bool = False) -> Iterator[Report]:
+    """A bar on stderr; the caller calls back with (done, total), which may be bytes."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
@@ -51,7 +52,8 @@ def progress(what: str) -> Iterator[Report]:
     )
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.description}"), BarColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
     )  # fmt: skip
     console = Console(stderr=True)

@@ -30,6 +30,10 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(model_app, name="model", rich_help_panel=panel)
     app.command(
         rich_help_panel=panel,
+        epilog="Example: emsam features --data demo --params params/frozen.yaml",
+    )(features)
+    app.command(
+        rich_help_panel=panel,
         epilog="Example: emsam train --data demo --task neurites --run runs/first "
         "--set train.steps=200",
     )(train)
@@ -48,18 +52,51 @@ def add_commands(app: typer.Typer) -> None:
 
 @model_app.command(epilog="Example: emsam model info --set model.name=unet")
 def info(params: ParamsFile = None, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Print a network's parts and their parameters."""
-    from emsam.model.build import build_model
+    """Print a network's parameters, operations and memory at 1024 × 1024 pixels."""
+    from dataclasses import asdict
+
+    from emsam.model.cost import SIDE, measure_cost
 
     resolved = resolve_params(params, overrides)
-    parts = {
-        name: sum(p.numel() for p in part.parameters())
-        for name, part in build_model(resolved).named_children()
+    cost = measure_cost(resolved)
+    name = resolved.model.name
+    document = {
+        "model": name,
+        "encoder": None if name == "unet" else resolved.model.encoder,
+        "image": [SIDE, SIDE],
+        "parameters": cost.parameters,
+        "decoder_over_encoder": cost.ratio,
     }
-    total = sum(parts.values())
-    document = {"model": resolved.model.name, "parameters": total, "parts": parts}
-    lines = [f"{resolved.model.name}: {total:,} parameters"]
-    emit(document, as_json, lines + [f"  {name:10} {count:>12,}" for name, count in parts.items()])
+    title = name if name == "unet" else f"{name}, {resolved.model.encoder}"
+    shares = "" if cost.ratio is None else f", {cost.ratio:.3f} of the encoder"
+    lines = [
+        f"{title}: {cost.parameters:,} parameters",
+        *(f"  {part:10} {count:>14,}" for part, count in cost.parts.items()),
+        f"operations of a forward pass on {SIDE} × {SIDE} pixels (2 a multiply-add)",
+        f"  encoder    {cost.encoder_flops / 1e9:>14,.1f} GFLOP",
+        f"  decoder    {cost.decoder_flops / 1e9:>14,.1f} GFLOP{shares}",
+        "memory in 32 bits",
+        f"  weights    {cost.weight_bytes / 1e6:>14,.1f} MB, four times that in training",
+        f"  kept       {cost.activation_bytes / 1e6:>14,.1f} MB an image in a training step",
+    ]
+    emit(document | asdict(cost), as_json, lines)
+
+
+def features(
+    data: DataName,
+    task: TaskName = None,
+    params: ParamsFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute a frozen encoder's features of all training patches, for train.cached_features."""
+    from emsam.settings import Settings
+    from emsam.train.prepare import prepare_features
+
+    resolved = resolve_params(params, overrides, task=task, data__name=data)
+    with progress(f"features of {data}") as report:
+        document = prepare_features(resolved, Settings(), report)
+    emit(document, as_json, [f"{document['path']}: {document['bytes'] / 1e6:,.1f} MB"])
 
 
 def train(

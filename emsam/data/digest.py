@@ -1,4 +1,4 @@
-"""The version of a data set: the digest that DVC gives a folder."""
+"""The version of a data set, which is the digest that DVC gives a folder; digests of files."""
 
 from __future__ import annotations
 
@@ -39,3 +39,9 @@ def file_md5(path: Path) -> str:
         while block := stream.read(_BLOCK):
             md5.update(block)
     return md5.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

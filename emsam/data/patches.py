@@ -6,15 +6,33 @@ A run that was stopped and resumed therefore sees the same data as one that was 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from emsam.data.augment import augment_patch
+from emsam.data.augment import ORIENTATIONS, change_grey_values, orient
 from emsam.data.store import Volume
 from emsam.errors import InputError
-from emsam.params import AugmentParams
+from emsam.params import AugmentParams, Params
 
 _CACHED_SLICES = 256
+
+
+class Place(NamedTuple):
+    """Where a patch begins, in voxels, and how it is turned."""
+
+    z: int
+    y: int
+    x: int
+    orientation: int
+
+
+class Batch(NamedTuple):
+    """Patches of one step: images (n, y, x) float32 in [0, 1] and labels (n, y, x) int32."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    places: list[Place]
 
 
 class PatchSampler:
@@ -26,6 +44,8 @@ class PatchSampler:
         Side of a patch in pixels.
     seed
         Of the run.
+    grid
+        Patches lie side by side instead of anywhere, the last of a row at the border.
 
     Raises
     ------
@@ -41,6 +61,7 @@ class PatchSampler:
         size: int,
         seed: int,
         augment: AugmentParams,
+        grid: bool = False,
         split: str = "train",
     ) -> None:
         volume.require_task(task)
@@ -50,27 +71,69 @@ class PatchSampler:
                 f"than train.patch = {size}; set train.patch to a smaller multiple of 16"
             )
         self._slices = volume.slices(split, task)
+        self._sides = volume.shape[1:]
         self._size = size
         self._seed = seed
         self._augment = augment
-        self._read = lru_cache(maxsize=_CACHED_SLICES)(
-            lambda z: (volume.image(z), volume.labels(task, z))
+        self._grid = grid
+        self._orientations = ORIENTATIONS if augment.flips else 1
+        self._image = lru_cache(maxsize=_CACHED_SLICES)(volume.image)
+        self._labels = lru_cache(maxsize=_CACHED_SLICES)(lambda z: volume.labels(task, z))
+
+    @classmethod
+    def of_job(cls, volume: Volume, params: Params) -> PatchSampler:
+        """The training patches of a job."""
+        return cls(
+            volume,
+            params.task,
+            size=params.train.patch,
+            seed=params.seed,
+            augment=params.augment,
+            grid=params.train.patches == "grid",
         )
 
-    def batch(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images (n, y, x) float32 in [0, 1] and labels (n, y, x) int32 of one step."""
+    def batch(self, step: int, batch_size: int) -> Batch:
+        """The patches of one step."""
         rng = np.random.default_rng((self._seed, step))
-        pairs = [self._patch(rng) for _ in range(batch_size)]
-        images, labels = zip(*pairs, strict=True)
-        return np.stack(images), np.stack(labels)
+        images, labels, places = [], [], []
+        for _ in range(batch_size):
+            place = self._draw(rng)
+            places.append(place)
+            images.append(change_grey_values(rng, self.image(place), self._augment))
+            labels.append(_as_int32(self._cut(self._labels(place.z), place)))
+        return Batch(np.stack(images), np.stack(labels), places)
 
-    def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        image, labels = self._read(int(rng.choice(self._slices)))
-        height, width = image.shape
-        y = int(rng.integers(height - self._size + 1))
-        x = int(rng.integers(width - self._size + 1))
-        window = (slice(y, y + self._size), slice(x, x + self._size))
-        return augment_patch(rng, image[window], _as_int32(labels[window]), self._augment)
+    def image(self, place: Place) -> np.ndarray:
+        """A patch as it is in the volume, turned; (y, x) float32 in [0, 1]."""
+        return self._cut(self._image(place.z), place)
+
+    def grid_places(self) -> list[Place]:
+        """Every patch of the grid in every orientation."""
+        rows, columns = (_corners(side, self._size) for side in self._sides)
+        return [
+            Place(z, y, x, orientation)
+            for z in self._slices
+            for y in rows
+            for x in columns
+            for orientation in range(self._orientations)
+        ]
+
+    def _draw(self, rng: np.random.Generator) -> Place:
+        z = int(rng.choice(self._slices))
+        if self._grid:
+            y, x = (int(rng.choice(_corners(side, self._size))) for side in self._sides)
+        else:
+            y, x = (int(rng.integers(side - self._size + 1)) for side in self._sides)
+        return Place(z, y, x, int(rng.integers(self._orientations)))
+
+    def _cut(self, whole: np.ndarray, place: Place) -> np.ndarray:
+        window = whole[place.y : place.y + self._size, place.x : place.x + self._size]
+        return orient(window, place.orientation)
+
+
+def _corners(side: int, size: int) -> list[int]:
+    """Where patches begin along one axis, so that they cover it."""
+    return [*range(0, side - size, size), side - size]
 
 
 def _as_int32(labels: np.ndarray) -> np.ndarray:

@@ -82,19 +82,21 @@ def synthesize_volume(
             writer.append(*_render_slice(rng, scene, shape, z))
             if progress:
                 progress(z + 1, shape[0])
-        writer.finish(
-            VolumeInfo(
-                name=name,
-                voxel_size=VOXEL_SIZE,
-                splits=default_splits(shape[0]),
-                missing=(scene.missing,),
-                unlabelled={"neurites": (scene.missing,)},
-                source=recipe,
-                licence="CC0-1.0",
-                warnings=(f"constant image, taken as missing sections: slices {scene.missing}",),
-            )
-        )
+        writer.finish(_describe(name, shape, scene, recipe))
     return Volume(store)
+
+
+def _describe(name: str, shape: tuple[int, int, int], scene: _Scene, recipe: str) -> VolumeInfo:
+    return VolumeInfo(
+        name=name,
+        voxel_size=VOXEL_SIZE,
+        splits=default_splits(shape[0]),
+        missing=(scene.missing,),
+        unlabelled={"neurites": (scene.missing,)},
+        source=recipe,
+        licence="CC0-1.0",
+        warnings=(f"constant image, taken as missing sections: slices {scene.missing}",),
+    )
 
 
 def _draw_scene(rng: np.random.Generator, shape: tuple[int, int, int]) -> _Scene:

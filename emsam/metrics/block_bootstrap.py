@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def block_bootstrap_interval(
@@ -46,19 +47,27 @@ def block_bootstrap_interval(
            Statist. 17(3), 1989.
     """
     score = np.asarray(values, dtype=np.float64)
-    z = np.asarray(slices)
     known = ~np.isnan(score)
-    score, z = score[known], z[known]
-    if score.size == 0:
+    if not known.any():
         return float("nan"), float("nan"), float("nan")
-    mean = float(score.mean())
-    _, member = np.unique((z - z.min()) // block, return_inverse=True)
-    size = np.bincount(member)
-    if size.size < 2:
+    mean = float(score[known].mean())
+    means = _resampled_means(score[known], np.asarray(slices)[known], block, resamples, seed)
+    if means is None:
         return mean, float("nan"), float("nan")
-    total = np.bincount(member, score)
-    drawn = np.random.default_rng(seed).integers(size.size, size=(resamples, size.size))
-    means = total[drawn].sum(axis=1) / size[drawn].sum(axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
     return mean, float(low), float(high)
+
+
+def _resampled_means(
+    score: NDArray[np.float64], z: NDArray[np.int64], block: int, resamples: int, seed: int
+) -> NDArray[np.float64] | None:
+    """Means of drawn blocks, (resamples,); None where there are fewer than two blocks."""
+    _, member = np.unique((z - z.min()) // block, return_inverse=True)
+    size = np.bincount(member)
+    if size.size < 2:
+        return None
+    total = np.bincount(member, score)
+    drawn = np.random.default_rng(seed).integers(size.size, size=(resamples, size.size))
+    means: NDArray[np.float64] = total[drawn].sum(axis=1) / size[drawn].sum(axis=1)
+    return means

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from emsam.errors import InputError
+from emsam.model import published
 from emsam.model.emsam_net import EmSam
-from emsam.model.encoder import ENCODERS
+from emsam.model.encoder import ENCODERS, SamEncoder
 from emsam.model.unet import UNet
 from emsam.params import Params
 
@@ -29,9 +30,22 @@ def build_model(params: Params) -> nn.Module:
                 f"model.unet_widths = {params.model.unet_widths}: give two to five channel counts"
             )
         return UNet(params.model.unet_widths, channels)
+    encoder = SamEncoder(
+        ENCODERS[params.model.encoder],
+        attention=params.model.attention,
+        position=params.model.name == "emsam",
+        gradient_checkpointing=params.train.gradient_checkpointing,
+    )
+    if params.model.name == "published":
+        if encoder.config.depth <= max(published.TAPS):
+            raise InputError(
+                f"model.encoder = {params.model.encoder!r}: model.name = 'published' taps block "
+                f"{max(published.TAPS)}; take vit_s or a larger one"
+            )
+        return published.Published(encoder, channels)
     if len(params.model.decoder_widths) != 4:
         raise InputError(
             f"model.decoder_widths = {params.model.decoder_widths}: give four channel counts, "
             "for 1/1, 1/2, 1/4 and 1/8"
         )
-    return EmSam(ENCODERS[params.model.encoder], params.model.decoder_widths, channels)
+    return EmSam(encoder, params.model.decoder_widths, channels)

@@ -16,13 +16,14 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from torch import nn
 
+from emsam.data.digest import file_sha256
 from emsam.errors import InputError
 from emsam.model.package import load_network
 from emsam.params import TASKS, Params, dump_params
 from emsam.registry.client import open_client
 from emsam.registry.tracking import find_run
 from emsam.settings import Settings
-from emsam.train.run_directory import RunDirectory, file_sha256
+from emsam.train.run_directory import RunDirectory
 
 CHAMPION, PREVIOUS = "champion", "previous"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")

@@ -77,6 +77,8 @@ def _describe(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
     tags = [RunTag(f"package.{name}", value) for name, value in inputs["packages"].items()]
     tags += [RunTag(f"hardware.{k}", json.dumps(v)) for k, v in inputs["hardware"].items()]
     tags += [RunTag("git.dirty", str(inputs["git"]["dirty"]).lower())]
+    if "weights" in inputs:
+        tags += [RunTag("emsam.pretrained_sha256", inputs["weights"]["sha256"])]
     client.log_batch(run_id, params=values, tags=tags)
     client.log_inputs(run_id, [_dataset(data) for data in inputs["data"]])
     client.set_tag(run_id, "emsam.described", "true")

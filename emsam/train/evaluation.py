@@ -11,14 +11,14 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from emsam.data.digest import folder_digest
+from emsam.data.digest import file_sha256, folder_digest
 from emsam.data.store import Volume
 from emsam.documents import finite_or_none
 from emsam.model.package import load_network
 from emsam.params import Params
 from emsam.segment.evaluate import SliceResult, evaluate_slices, score_rows, summarize
 from emsam.segment.figures import draw_slice
-from emsam.train.run_directory import RunDirectory, file_sha256, write_whole
+from emsam.train.run_directory import RunDirectory, write_whole
 
 Progress = Callable[[int, int], None]
 

@@ -6,13 +6,14 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,14 +21,20 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from emsam.data.patches import PatchSampler
+from emsam.data.patches import Batch, PatchSampler
 from emsam.data.store import Volume
 from emsam.model.build import build_model
+from emsam.model.lora import adapters, load_merged_state, merged_state
+from emsam.model.weights import load_encoder_weights
 from emsam.params import Params, TrainParams
 from emsam.segment.evaluate import evaluate_slices, summarize
+from emsam.train.features import FeatureCache, feature_key
 from emsam.train.losses import segmentation_loss
+from emsam.train.modes import choose_what_learns, parameter_groups
 from emsam.train.run_directory import DONE, RUNNING, STOPPED, RunDirectory
 from emsam.train.targets import make_targets
+
+_T = TypeVar("_T")
 
 HEARTBEAT = 1.0
 """Seconds between two writings of ``status.json``."""
@@ -67,21 +74,21 @@ def train(run: RunDirectory) -> str:
     torch.manual_seed(params.seed)
     fabric = Fabric(accelerator=budget.accelerator, devices=1, precision=budget.precision)
     volume = Volume(Path(run.inputs()["data"][0]["path"]))
-    sampler = PatchSampler(
-        volume, params.task, size=budget.patch, seed=params.seed, augment=params.augment
-    )
+    sampler = PatchSampler.of_job(volume, params)
     validation = _validation_slices(volume, params)
-    model, optimizer = _setup(fabric, params)
-    progress = _resume(run, model, optimizer)
+    model, optimizer = _setup(fabric, run)
+    features = _cached_features(run, sampler)
+    progress = _resume(run, fabric, model, optimizer)
     logged = run.mend_metrics()
     clock = _Clock(run, progress, budget)
 
-    with _stop_on_signal() as stop, _prefetch(sampler, progress.step, budget) as batches:
+    read = partial(_read_batch, sampler, features, budget.batch_size)
+    with _stop_on_signal() as stop, _prefetch(read, progress.step) as batches:
         while (fraction := progress.fraction(budget)) < 1 and not stop:
             began = time.monotonic()
             _set_learning_rates(optimizer, budget, fraction)
-            images, labels = next(batches)
-            loss, norm = _step(fabric, model, optimizer, params, images, labels)
+            batch, taps = next(batches)
+            loss, norm = _step(fabric, model, optimizer, params, batch, taps)
             progress.step += 1
             progress.seconds += time.monotonic() - began
             line: dict[str, Any] = {"step": progress.step, "seconds": round(progress.seconds, 3)}
@@ -94,25 +101,44 @@ def train(run: RunDirectory) -> str:
                 run.append_metrics(line)
             clock.tick(line)
             if finished or stop or progress.step % budget.checkpoint_every == 0:
-                _save(run, model, optimizer, progress, budget)
+                _save(run, fabric, model, optimizer, progress)
     state = DONE if progress.fraction(budget) >= 1 else STOPPED
     clock.write(state)
     return state
 
 
-def _setup(fabric: Fabric, params: Params) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Network and optimiser; SAM's encoder learns at a rate of its own."""
-    model = build_model(params).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    encoder = {id(p) for name, p in model.named_parameters() if name.startswith("encoder.")}
+def _setup(fabric: Fabric, run: RunDirectory) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Network, with the encoder's first weights, and optimiser."""
+    params = run.params()
     budget = params.train
-    groups = []
-    for in_encoder, rate in ((True, budget.encoder_learning_rate), (False, budget.learning_rate)):
-        chosen = [p for p in model.parameters() if (id(p) in encoder) == in_encoder]
-        if chosen:
-            groups.append({"params": chosen, "lr": rate, "peak": rate})
-    optimizer = torch.optim.AdamW(groups, weight_decay=budget.weight_decay)
+    model = build_model(params)
+    if params.model.weights:
+        weights = run.inputs()["weights"]
+        vit = model.get_submodule("encoder.vit")
+        load_encoder_weights(vit, Path(weights["path"]), weights["path_sha256"])
+    choose_what_learns(model, budget)
+    if budget.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(parameter_groups(model, budget), fused=True)
+    if budget.compile:
+        model.compile()
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     return wrapped, wrapped_optimizer
+
+
+def _cached_features(run: RunDirectory, sampler: PatchSampler) -> FeatureCache | None:
+    params, inputs = run.params(), run.inputs()
+    if not params.train.cached_features:
+        return None
+    key = feature_key(params, inputs["weights"]["sha256"], inputs["data"][0]["digest"])
+    return FeatureCache(Path(inputs["features"]["path"]), key, sampler.grid_places())
+
+
+def _read_batch(
+    sampler: PatchSampler, features: FeatureCache | None, size: int, step: int
+) -> tuple[Batch, np.ndarray | None]:
+    batch = sampler.batch(step, size)
+    return batch, features.read(batch.places) if features else None
 
 
 def _step(
@@ -120,15 +146,17 @@ def _step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     params: Params,
-    images: np.ndarray,
-    labels: np.ndarray,
+    batch: Batch,
+    taps: np.ndarray | None,
 ) -> tuple[float, float]:
     """One update; returns the loss and the norm of the gradient before clipping."""
     model.train()
-    batch = fabric.to_device(torch.from_numpy(images)[:, None])  # (n, 1, y, x)
-    ids = fabric.to_device(torch.from_numpy(labels))  # (n, y, x)
+    images = fabric.to_device(torch.from_numpy(batch.images)[:, None])  # (n, 1, y, x)
+    ids = fabric.to_device(torch.from_numpy(batch.labels))  # (n, y, x)
+    layout = torch.channels_last if params.train.channels_last else torch.contiguous_format
+    known_features = () if taps is None else (fabric.to_device(torch.from_numpy(taps)).unbind(1),)
     target, known = make_targets(ids, params.targets.offsets)
-    logits = model(batch.contiguous(memory_format=torch.channels_last))
+    logits = model(images.contiguous(memory_format=layout), *known_features)
     loss = segmentation_loss(logits.float(), target, known, dice_weight=params.train.dice_weight)
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
@@ -179,29 +207,42 @@ def _validation_slices(volume: Volume, params: Params) -> list[int]:
 
 def _save(
     run: RunDirectory,
+    fabric: Fabric,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
-    budget: TrainParams,
 ) -> None:
+    network = _unwrapped(model)
     trainer = {
         "optimizer": optimizer.state_dict(),
+        "adapters": adapters(network),
+        "scaler": fabric.strategy.precision.state_dict(),
         "step": progress.step,
         "seconds": progress.seconds,
         "torch_rng": torch.get_rng_state(),
     }
-    run.save_checkpoint(progress.step, model.state_dict(), trainer, keep=budget.keep_checkpoints)
+    keep = run.params().train.keep_checkpoints
+    run.save_checkpoint(progress.step, merged_state(network), trainer, keep=keep)
 
 
-def _resume(run: RunDirectory, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def _resume(
+    run: RunDirectory, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress:
     checkpoint = run.newest_checkpoint()
     if checkpoint is None:
         return Progress()
-    model.load_state_dict(load_file(checkpoint / "model.safetensors"))
     trainer = torch.load(checkpoint / "trainer.pt", weights_only=True, map_location="cpu")
+    state = load_file(checkpoint / "model.safetensors")
+    load_merged_state(_unwrapped(model), state, trainer["adapters"])
     optimizer.load_state_dict(trainer["optimizer"])
+    fabric.strategy.precision.load_state_dict(trainer["scaler"])
     torch.set_rng_state(trainer["torch_rng"])
     return Progress(trainer["step"], trainer["seconds"])
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The network in Fabric's wrapper."""
+    return cast("nn.Module", model.module)
 
 
 class _Stop:
@@ -229,18 +270,16 @@ def _stop_on_signal() -> Iterator[_Stop]:
 
 
 @contextmanager
-def _prefetch(
-    sampler: PatchSampler, first: int, budget: TrainParams
-) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
-    """Batches of steps ``first``, ``first`` + 1 …; the next is read while one is trained on."""
+def _prefetch(read: Callable[[int], _T], first: int) -> Iterator[Iterator[_T]]:
+    """``read`` of steps ``first``, ``first`` + 1 …; the next runs while one is trained on."""
     with ThreadPoolExecutor(1, thread_name_prefix="patches") as pool:
 
-        def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        def batches() -> Iterator[_T]:
             step = first
-            ahead = pool.submit(sampler.batch, step, budget.batch_size)
+            ahead = pool.submit(read, step)
             while True:
                 step += 1
-                now, ahead = ahead, pool.submit(sampler.batch, step, budget.batch_size)
+                now, ahead = ahead, pool.submit(read, step)
                 yield now.result()
 
         yield batches()

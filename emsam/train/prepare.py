@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from lightning_fabric import Fabric
+from torch import Tensor
 
 from emsam.data.digest import folder_digest
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
 from emsam.errors import InputError
 from emsam.model.build import build_model
+from emsam.model.sam_network import SamNetwork
+from emsam.model.weights import find_weights, load_encoder_weights
 from emsam.params import Params
 from emsam.settings import Settings
+from emsam.train.features import compute_features, feature_key, features_path
 from emsam.train.provenance import describe_inputs
 from emsam.train.run_directory import RunDirectory
 
@@ -41,8 +48,74 @@ def prepare_run(params: Params, settings: Settings, folder: Path | None = None) 
     check_trainable(volume, params)
     digest = folder_digest(volume.path)
     run = RunDirectory(folder or settings.runs_root / default_run_name(params, digest))
-    run.prepare(params, describe_inputs(volume, digest))
+    run.prepare(params, describe_inputs(volume, digest) | _pretrained(params, digest, settings))
     return run
+
+
+def _pretrained(params: Params, digest: str, settings: Settings) -> dict[str, Any]:
+    """The encoder's first weights and its cached features, where the job wants them."""
+    if not params.model.weights:
+        return {}
+    weights = find_weights(params.model.weights, params.model.encoder, settings.weights_root)
+    found: dict[str, Any] = {
+        "weights": {
+            "encoder": weights.encoder,
+            "source": weights.source,
+            "sha256": weights.sha256,
+            "path": str(weights.path.absolute()),
+            "path_sha256": weights.path_sha256,
+        }
+    }
+    if params.train.cached_features:
+        path = features_path(settings.features_root, feature_key(params, weights.sha256, digest))
+        if not path.exists():
+            raise InputError(
+                f"{path}: no cached features for this job; compute them with 'emsam features' and "
+                "the same parameters"
+            )
+        found["features"] = {"path": str(path.absolute())}
+    return found
+
+
+def prepare_features(
+    params: Params, settings: Settings, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Compute the cached features that a job with ``train.cached_features`` reads.
+
+    Returns
+    -------
+    dict
+        ``path``, ``bytes``, and the ``key`` of what they depend on.
+
+    Raises
+    ------
+    InputError
+        A job without cached features, or whose weights or volume are not here.
+    """
+    if not params.train.cached_features:
+        raise InputError(
+            "train.cached_features = False: only a job that reads features needs them; set it to "
+            "true, with train.mode=decoder and train.patches=grid"
+        )
+    volume = Volume(settings.volume_path(params.data.name))
+    check_trainable(volume, params)
+    weights = find_weights(params.model.weights or "", params.model.encoder, settings.weights_root)
+    key = feature_key(params, weights.sha256, folder_digest(volume.path))
+    path = features_path(settings.features_root, key)
+    budget = params.train
+    fabric = Fabric(accelerator=budget.accelerator, devices=1, precision=budget.precision)
+    with fabric.init_module():
+        model = build_model(params)
+    assert isinstance(model, SamNetwork)  # params allow no other
+    load_encoder_weights(model.encoder.vit, weights.path, weights.path_sha256)
+
+    def encode(images: Tensor) -> list[Tensor]:
+        with fabric.autocast():
+            return model.encode(fabric.to_device(images))
+
+    sampler = PatchSampler.of_job(volume, params)
+    size = compute_features(path, key, encode, sampler, progress)
+    return {"path": str(path), "bytes": size, "key": key}
 
 
 def default_run_name(params: Params, digest: str) -> str:
@@ -61,8 +134,12 @@ def check_trainable(volume: Volume, params: Params) -> None:
         See :func:`prepare_run`.
     """
     budget = params.train
-    PatchSampler(volume, params.task, size=budget.patch, seed=params.seed, augment=params.augment)
+    PatchSampler.of_job(volume, params)
     with torch.device("meta"):
         build_model(params)
     if budget.accelerator == "cuda" and not torch.cuda.is_available():
         raise InputError("train.accelerator = 'cuda': no GPU can be seen here; set it to auto")
+    if budget.precision == "16-mixed" and not torch.cuda.is_available():
+        raise InputError(
+            "train.precision = '16-mixed': no GPU can be seen here; set it to bf16-mixed"
+        )

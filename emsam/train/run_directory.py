@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -29,7 +28,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from emsam.documents import finite_or_none
+from emsam.data.digest import file_sha256
+from emsam.documents import finite_or_none, sync_path
 from emsam.errors import InputError
 from emsam.params import Params, dump_params, load_params
 
@@ -219,9 +219,9 @@ class RunDirectory:
         manifest = json.dumps({"step": step, "files": digests}, indent=2)
         (temporary / "manifest.json").write_text(manifest + "\n")
         for path in [*temporary.iterdir(), temporary]:
-            _sync(path)
+            sync_path(path)
         temporary.rename(final)
-        _sync(self.checkpoints)
+        sync_path(self.checkpoints)
         whole = [folder for folder in self._checkpoint_folders() if _is_whole(folder)]
         for old in whole[:-keep]:
             shutil.rmtree(old)
@@ -256,12 +256,6 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -278,11 +272,3 @@ def _is_whole(folder: Path) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Killed or started twice, then the same command again: the same result."""
+"""Ctrl-C anywhere, then the same command again: the same result."""
 
 from __future__ import annotations
 
@@ -9,13 +9,25 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.conftest import Laboratory, overrides
-from tests.flows.conftest import Finished
+from tests.conftest import Laboratory, make_laboratory, overrides
+from tests.flows.conftest import Finished, synthesize
 
 pytestmark = pytest.mark.slow
 
+WITH_A_SERVER = (
+    "adding tiny to DVC",
+    "pushing to",
+    "training in",
+    "loss",
+    "is done at step",
+    "evaluate",
+    "promote",
+)
+"""What the pipeline prints when it is interrupted; one after the other, in one laboratory."""
+WITH_ITS_OWN_SERVER = ("Starting temporary server", "loss")
 SLOWER = ("train.steps=150", "train.batch_size=4")
 """Long enough for a line with a loss."""
 
@@ -34,9 +46,65 @@ def start(lab: Laboratory, log: Path, *arguments: str) -> subprocess.Popen[bytes
         )
 
 
+def interrupt_at(lab: Laboratory, log: Path, moment: str) -> None:
+    """Press Ctrl-C when ``moment`` is printed; the command says so in one line and ends."""
+    process = start(lab, log, "pipeline", "--data", "tiny", *overrides(*SLOWER))
+    while moment not in log.read_text():
+        assert process.poll() is None, f"{moment!r} never came: {log.read_text()}"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130, log.read_text()
+    assert log.read_text().count("emsam: interrupted; run the same command again to go on") == 1
+
+
+def trainers(lab: Laboratory) -> list[psutil.Process]:
+    """Training processes that work in this laboratory."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        if "emsam.train" in words and process.info["cwd"] == str(lab.path):
+            found.append(process)
+    return found
+
+
+def steps_of(run: Path) -> list[int]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
 def weights_digest(run: Path) -> str:
     manifest = max(run.glob("checkpoints/step-*/manifest.json"))
     return str(json.loads(manifest.read_text())["files"]["model.safetensors"]["sha256"])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Finished:
+    lab = make_laboratory(tmp_path_factory.mktemp("uninterrupted"))
+    lab.prefect_api = prefect_api
+    synthesize(lab)
+    return Finished(lab, lab.json("pipeline", "--data", "tiny", *overrides(*SLOWER)))
+
+
+@pytest.mark.parametrize("moments", [WITH_A_SERVER, WITH_ITS_OWN_SERVER], ids=["server", "alone"])
+def test_an_interrupted_pipeline_ends_in_the_same_result(
+    uninterrupted: Finished, tmp_path: Path, moments: tuple[str, ...]
+) -> None:
+    lab = make_laboratory(tmp_path / "interrupted")
+    lab.prefect_api = uninterrupted.lab.prefect_api if moments is WITH_A_SERVER else ""
+    synthesize(lab)
+    for number, moment in enumerate(moments):
+        interrupt_at(lab, tmp_path / f"{number}.log", moment)
+    assert not trainers(lab)
+    report = lab.json("pipeline", "--data", "tiny", *overrides(*SLOWER))
+
+    expected = uninterrupted.report
+    same = ("digest", "data_version", "run", "means", "model", "champion")
+    assert {key: report[key] for key in same} == {key: expected[key] for key in same}
+    run = lab.path / report["run"]
+    assert weights_digest(run) == weights_digest(uninterrupted.run)
+    assert steps_of(run) == list(range(1, 151))
+    assert lab.git("status", "--porcelain") == ""
+    assert lab.git("worktree", "list").count("\n") == 0
 
 
 def test_a_killed_trainer_is_taken_up_by_the_next_call(finished: Finished, tmp_path: Path) -> None:
@@ -55,8 +123,7 @@ def test_a_killed_trainer_is_taken_up_by_the_next_call(finished: Finished, tmp_p
     whole = ["train", "--data", "tiny", "--run", str(tmp_path / "whole"), *overrides(*SLOWER)]
     lab.run(*whole)
     assert weights_digest(run) == weights_digest(tmp_path / "whole")
-    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, 151))
+    assert steps_of(run) == list(range(1, 151))
 
 
 def test_a_run_that_is_being_trained_is_watched_not_doubled(
@@ -71,5 +138,4 @@ def test_a_run_that_is_being_trained_is_watched_not_doubled(
     second = lab.json(*arguments)
     assert second["state"] == "done"
     assert first.wait(30) == 0
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == list(range(1, 151))
+    assert steps_of(tmp_path / "run") == list(range(1, 151))

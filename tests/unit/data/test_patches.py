@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emsam.data.augment import augment_patch
+from emsam.data.augment import ORIENTATIONS, change_grey_values, orient
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
@@ -43,15 +43,17 @@ def test_a_batch_depends_on_seed_and_step_alone(synthetic_volume: Volume) -> Non
     batches = [straight.batch(step, 3) for step in range(4)]
     resumed = sampler(synthetic_volume)
     for step in (3, 1, 2, 3):
-        for a, b in zip(resumed.batch(step, 3), batches[step], strict=True):
-            np.testing.assert_array_equal(a, b)
-    other_seed = sampler(synthetic_volume, seed=1).batch(0, 3)[0]
-    assert not np.array_equal(other_seed, batches[0][0])
-    assert not np.array_equal(batches[1][0], batches[0][0])
+        again = resumed.batch(step, 3)
+        np.testing.assert_array_equal(again.images, batches[step].images)
+        np.testing.assert_array_equal(again.labels, batches[step].labels)
+        assert again.places == batches[step].places
+    other_seed = sampler(synthetic_volume, seed=1).batch(0, 3)
+    assert not np.array_equal(other_seed.images, batches[0].images)
+    assert not np.array_equal(batches[1].images, batches[0].images)
 
 
 def test_shapes_types_and_range(synthetic_volume: Volume) -> None:
-    images, labels = sampler(synthetic_volume).batch(0, 5)
+    images, labels, _ = sampler(synthetic_volume).batch(0, 5)
     assert (images.shape, images.dtype) == ((5, 32, 32), np.float32)
     assert (labels.shape, labels.dtype) == ((5, 32, 32), np.int32)
     assert images.min() >= 0
@@ -63,7 +65,7 @@ def test_patches_come_from_the_split_and_not_from_missing_sections(ingest: Inges
     grey[1] = 9  # missing
     ids = np.broadcast_to(np.arange(1, 6, dtype=np.uint16)[:, None, None], grey.shape)
     draw = sampler(ingest(grey, np.ascontiguousarray(ids)))
-    seen = {int(id_) for step in range(20) for id_ in np.unique(draw.batch(step, 4)[1])}
+    seen = {int(id_) for step in range(20) for id_ in np.unique(draw.batch(step, 4).labels)}
     assert seen == {1, 3, 4}  # ids are z + 1; 2 is missing, 5 is validation
 
 
@@ -71,7 +73,7 @@ def test_patches_reach_every_corner_of_a_slice(ingest: Ingest) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (5, 34, 33), dtype=np.uint8)
     ids = np.broadcast_to(np.arange(1, 34 * 33 + 1).reshape(34, 33), grey.shape).astype(np.uint16)
     draw = sampler(ingest(grey, ids), augment=PLAIN)
-    seen = {int(id_) for step in range(30) for id_ in np.unique(draw.batch(step, 4)[1])}
+    seen = {int(id_) for step in range(30) for id_ in np.unique(draw.batch(step, 4).labels)}
     assert seen == set(range(1, 34 * 33 + 1))
 
 
@@ -80,7 +82,7 @@ def test_image_and_labels_are_turned_together(ingest: Ingest) -> None:
     only_flips = AugmentParams(gain=0, offset=0, gamma=0, noise=0)
     draw = sampler(ingest(ids, ids), augment=only_flips)
     for step in range(10):
-        images, labels = draw.batch(step, 2)
+        images, labels, _ = draw.batch(step, 2)
         np.testing.assert_allclose(images * 255, labels, atol=1e-3)
 
 
@@ -89,7 +91,7 @@ def test_large_ids_stay_objects_of_their_own(first: int, ingest: Ingest) -> None
     grey = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
     ids = np.zeros((5, 32, 32), np.uint64)
     ids[:, :, :10], ids[:, :, 10:20] = first, 2 * first
-    _, labels = sampler(ingest(grey, ids), augment=PLAIN).batch(0, 1)
+    labels = sampler(ingest(grey, ids), augment=PLAIN).batch(0, 1).labels
     assert (labels[0, :, :20] > 0).all()
     assert (labels[0, :, 20:] == 0).all()
     assert labels[0, 0, 0] != labels[0, 0, 15]
@@ -108,15 +110,26 @@ def test_what_cannot_be_trained_on_is_refused(synthetic_volume: Volume) -> None:
 def test_no_augmentation_is_the_image_itself() -> None:
     rng = np.random.default_rng(0)
     image = rng.random((32, 32), dtype=np.float32)
-    labels = rng.integers(0, 5, (32, 32), dtype=np.int32)
-    got, ids = augment_patch(rng, image, labels, PLAIN)
-    np.testing.assert_allclose(got, image, atol=1e-6)
-    np.testing.assert_array_equal(ids, labels)
+    np.testing.assert_array_equal(change_grey_values(rng, image, PLAIN), image)
+    np.testing.assert_array_equal(orient(image, 0), image)
 
 
-def test_the_eight_positions_of_a_square_all_occur() -> None:
-    image = np.arange(16, dtype=np.float32).reshape(4, 4) / 16
+def test_the_eight_positions_of_a_square_all_differ() -> None:
+    square = np.arange(16).reshape(4, 4)
+    assert len({orient(square, k).tobytes() for k in range(ORIENTATIONS)}) == 8
+
+
+def test_a_grid_covers_each_slice_and_is_all_that_is_drawn(ingest: Ingest) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (5, 70, 64), dtype=np.uint8)
+    ids = np.broadcast_to(np.arange(1, 70 * 64 + 1).reshape(70, 64), grey.shape).astype(np.uint16)
     flips = AugmentParams(gain=0, offset=0, gamma=0, noise=0)
-    rng = np.random.default_rng(0)
-    seen = {augment_patch(rng, image, image, flips)[1].tobytes() for _ in range(200)}
-    assert len(seen) == 8
+    draw = PatchSampler(ingest(grey, ids), "neurites", size=32, seed=0, augment=flips, grid=True)
+    places = draw.grid_places()
+    corners = {(place.y, place.x) for place in places}
+    assert corners == {(y, x) for y in (0, 32, 38) for x in (0, 32)}
+    assert len(places) == len(set(places)) == 4 * 6 * ORIENTATIONS
+    batches = [draw.batch(step, 8) for step in range(200)]
+    assert {place for batch in batches for place in batch.places} == set(places)
+    batch = batches[0]
+    for image, place in zip(batch.images, batch.places, strict=True):
+        np.testing.assert_array_equal(image, draw.image(place))

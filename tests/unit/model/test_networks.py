@@ -9,16 +9,20 @@ from torch import nn
 
 from emsam.errors import InputError
 from emsam.model.build import build_model
+from emsam.model.emsam_net import EmSam
 from emsam.model.package import load_network
 from emsam.params import Params, dump_params, load_params
 
-NAMES = ["emsam", "unet"]
+NAMES = ["emsam", "unet", "published"]
 SIZES = [(16, 16), (16, 48), (80, 32), (64, 112)]
 
 
 def small_params(name: str, *overrides: str) -> Params:
     widths = [f"model.{each}_widths=[4,6,8,8]" for each in ("decoder", "unet")]
-    return load_params(None, [f"model.name={name}", *widths, *overrides])
+    encoder = "vit_s" if name == "published" else "vit_t"
+    return load_params(
+        None, [f"model.name={name}", f"model.encoder={encoder}", *widths, *overrides]
+    )
 
 
 @pytest.fixture(params=NAMES)
@@ -27,9 +31,12 @@ def params(request: pytest.FixtureRequest) -> Params:
 
 
 def trained(params: Params) -> nn.Module:
-    """A network that has seen a batch, so that its batch norms hold something; in eval mode."""
+    """A network in eval mode that has seen a batch and holds no weight that is zero any more."""
     torch.manual_seed(0)
     model = build_model(params)
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
     model.train()(torch.rand((2, 1, 64, 64)))
     return model.eval()
 
@@ -63,7 +70,26 @@ def test_every_parameter_learns(params: Params) -> None:
     model = build_model(params).train()
     model(torch.rand((2, 1, 64, 64))).square().mean().backward()
     idle = [name for name, each in model.named_parameters() if each.grad is None]
-    assert idle == []
+    # the published network computes its last blocks for nothing and adds no position embedding
+    unused = ("encoder.vit.pos_embed", "encoder.vit.blocks.10.", "encoder.vit.blocks.11.")
+    assert all(name.startswith(unused) for name in idle)
+    assert bool(idle) == (params.model.name == "published")
+
+
+def test_emsam_is_a_unet_until_the_encoder_has_learnt_to_help() -> None:
+    torch.manual_seed(0)
+    model = build_model(small_params("emsam")).eval()
+    assert isinstance(model, EmSam)
+    image = torch.rand((1, 1, 64, 64))
+    with torch.inference_mode():
+        taps = model.encode(image)
+        noise = [torch.randn_like(tap) for tap in taps]
+        assert torch.equal(model.decode(image, taps), model.decode(image, noise))
+        for tap in (model.tap16, model.tap8, model.tap4, model.tap2):
+            nn.init.normal_(tap.spell.weight)
+            changed = model.decode(image, noise)
+            assert not torch.equal(model.decode(image, taps), changed)
+            nn.init.zeros_(tap.spell.weight)
 
 
 def test_the_seed_decides_the_first_weights(params: Params) -> None:
