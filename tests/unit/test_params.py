@@ -9,6 +9,9 @@ from emsam.errors import InputError
 from emsam.params import Params, dump_params, flatten, load_params
 
 
+ROOT = Path(__file__).parents[2]
+
+
 def refusal(overrides: list[str], file: Path | None = None) -> str:
     with pytest.raises(InputError) as caught:
         load_params(file, overrides)
@@ -181,3 +184,8 @@ def test_a_budget_in_minutes_is_not_cut_short_by_steps(item: str, tmp_path: Path
     assert load_params(file, [item, "train.steps=5"]).train.steps == 5
     file.write_text("train: {minutes: 3}\n")
     assert load_params(file).train.steps is None
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "params").glob("*.yaml")), ids=lambda f: f.name)
+def test_the_parameters_that_come_with_emsam_are_valid(file: Path) -> None:
+    assert load_params(file) != load_params()
