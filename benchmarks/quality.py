@@ -99,7 +99,7 @@ def draw_curves(path: Path, metric: str, reports: dict[str, dict[str, Any]]) -> 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for name, report in reports.items():
         lines = (report["run"] / "metrics.jsonl").read_text().splitlines()
         points = [json.loads(line) for line in lines]
@@ -109,7 +109,7 @@ def draw_curves(path: Path, metric: str, reports: dict[str, dict[str, Any]]) -> 
         scored = [i for i, point in enumerate(points) if f"val/{metric}" in point]
         right.plot(minutes[scored], [points[i][f"val/{metric}"] for i in scored], "o-", label=name)
     left.set(xlabel="minutes of training", ylabel="training loss, mean of 21 steps")
-    right.set(xlabel="minutes of training", ylabel=f"{metric}, three validation slices")
+    right.set(xlabel="minutes of training", ylabel=f"{metric}, validation")
     left.legend()
     figure.savefig(path, dpi=110)
 

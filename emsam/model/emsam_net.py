@@ -13,9 +13,9 @@ class EmSam(SamNetwork):
     """U-shaped network whose deep half is SAM's image encoder.
 
     Four taps of the encoder, all at 1/16, enter the decoder at 1/16, 1/8, 1/4 and 1/2. What is
-    finer than a token comes from a convolutional stem on the raw image, slim at 1/1 and down to
-    1/16. The taps are added to the stem's features through projections that start at zero: at
-    first this *is* a U-Net, and it takes from the encoder what helps.
+    finer than a token comes from a convolutional stem on the raw image, slim at 1/1. The finer
+    taps are added to its features through projections that start at zero: at first this is a
+    U-Net with the encoder below it, and it takes from the encoder what helps.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class EmSam(SamNetwork):
         tap = encoder.config.width
         self.encoder = encoder
         self.taps = encoder.config.global_blocks
-        self.stem = ConvPyramid((*widths, w3), first_depth=1)
-        self.tap16 = ShuffleUp(tap, w3, 1, silent=True)
+        self.stem = ConvPyramid(widths, first_depth=1)
+        self.tap16 = nn.Conv2d(tap, w3, 1)
         self.tap8 = ShuffleUp(tap, w3, 2, silent=True)
         self.tap4 = ShuffleUp(tap, w2, 4, silent=True)
         self.tap2 = ShuffleUp(tap, w1, 8, silent=True)
@@ -53,8 +53,8 @@ class EmSam(SamNetwork):
     def decode(self, image: Tensor, taps: list[Tensor]) -> Tensor:
         """An image (n, 1, y, x) and its features → logits (n, out_channels, y, x)."""
         tap2, tap4, tap8, tap16 = taps  # each (n, width, y/16, x/16)
-        full, half, quarter, eighth, token = self.stem(image)
-        x = token + self.tap16(tap16)  # (n, w3, y/16, x/16)
+        full, half, quarter, eighth = self.stem(image)
+        x = self.tap16(tap16)  # (n, w3, y/16, x/16)
         x = self.up8(x, eighth + self.tap8(tap8))  # (n, w3, y/8, x/8)
         x = self.up4(x, quarter + self.tap4(tap4))  # (n, w2, y/4, x/4)
         x = self.up2(x, half + self.tap2(tap2))  # (n, w1, y/2, x/2)

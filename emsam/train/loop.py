@@ -112,8 +112,8 @@ def _setup(fabric: Fabric, run: RunDirectory) -> tuple[nn.Module, torch.optim.Op
     params = run.params()
     budget = params.train
     model = build_model(params)
-    if params.model.weights:
-        weights = run.inputs()["weights"]
+    if params.model.weights and (budget.mode == "lora" or run.newest_checkpoint() is None):
+        weights = run.inputs()["weights"]  # a checkpoint has all but what LoRA adds to
         vit = model.get_submodule("encoder.vit")
         load_encoder_weights(vit, Path(weights["path"]), weights["path_sha256"])
     choose_what_learns(model, budget)
