@@ -28,7 +28,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from emsam.model.encoder import ENCODERS, SamEncoder
+from emsam.model.encoder import ENCODERS, SamEncoder, image_encoder
 
 PROBE = "--probe"
 
@@ -113,24 +113,11 @@ def probe(arguments: argparse.Namespace) -> dict[str, float]:
 
 def reference(encoder: SamEncoder, side: int) -> nn.Module:
     """segment-anything's ``ImageEncoderViT`` with the same weights, without its neck."""
-    from segment_anything.modeling import ImageEncoderViT
-
-    config = encoder.config
-    vit = ImageEncoderViT(
-        img_size=config.image_size,
-        embed_dim=config.width,
-        depth=config.depth,
-        num_heads=config.heads,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=config.window,
-        global_attn_indexes=config.global_blocks,
-    )
-    vit.neck = nn.Identity()
+    vit = image_encoder(encoder.config)
     vit.load_state_dict(encoder.vit.state_dict())
-    if side != config.image_size:  # it cannot do that itself
+    if side != encoder.config.image_size:  # it cannot do that itself
         tokens = side // 16
-        vit.pos_embed = nn.Parameter(encoder._position(tokens, tokens).detach())
+        vit.pos_embed = nn.Parameter(encoder.position_embedding(tokens, tokens).detach())
     return vit
 
 

@@ -57,6 +57,30 @@ ENCODERS: dict[str, EncoderConfig] = {
 """``vit_b``, ``vit_l`` and ``vit_h`` have Meta's sizes; the smaller two are for CPUs and tests."""
 
 
+def image_encoder(config: EncoderConfig) -> nn.Module:
+    """segment-anything's own ``ImageEncoderViT`` of this size, freshly initialised.
+
+    Its neck is left out: it maps normalised images (n, 3, y, x) of its native size to features
+    (n, width, y / 16, x / 16).
+    """
+    declare_missing_operators()
+    from segment_anything.modeling import ImageEncoderViT
+
+    vit = ImageEncoderViT(
+        img_size=config.image_size,
+        patch_size=TOKEN,
+        embed_dim=config.width,
+        depth=config.depth,
+        num_heads=config.heads,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=config.window,
+        global_attn_indexes=config.global_blocks,
+    )
+    vit.neck = nn.Identity()
+    return cast("nn.Module", vit)
+
+
 class SamEncoder(nn.Module):
     """segment-anything's ``ImageEncoderViT`` without its neck.
 
@@ -87,28 +111,15 @@ class SamEncoder(nn.Module):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        declare_missing_operators()
-        from segment_anything.modeling import ImageEncoderViT
-
         self.config = config
         self.attention = attention
         self.position = position
         self.gradient_checkpointing = gradient_checkpointing
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
-        self.vit = ImageEncoderViT(
-            img_size=config.image_size,
-            patch_size=TOKEN,
-            embed_dim=config.width,
-            depth=config.depth,
-            num_heads=config.heads,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=config.window,
-            global_attn_indexes=config.global_blocks,
-        )
-        del self.vit.neck
-        nn.init.trunc_normal_(self.vit.pos_embed, std=0.02)
+        vit: Any = image_encoder(config)
+        nn.init.trunc_normal_(vit.pos_embed, std=0.02)
+        self.vit: Any = vit
         mean = torch.tensor([123.675, 116.28, 103.53]) / 255
         std = torch.tensor([58.395, 57.12, 57.375]) / 255
         self.register_buffer("pixel_mean", mean.view(1, 3, 1, 1), persistent=False)
@@ -136,7 +147,7 @@ class SamEncoder(nn.Module):
         x = (image - self.pixel_mean) / self.pixel_std  # (n, 3, y, x)
         x = self.vit.patch_embed(x)  # (n, y/16, x/16, width)
         if self.position:
-            x = x + self._position(x.shape[1], x.shape[2])
+            x = x + self.position_embedding(x.shape[1], x.shape[2])
         features = []
         last = max(taps) if stop_early else self.config.depth - 1
         for index, block in enumerate(self.vit.blocks[: last + 1]):
@@ -157,7 +168,7 @@ class SamEncoder(nn.Module):
         x = x + fused_attention(block.attn, block.norm1(x), block.window_size)
         return cast("Tensor", x + block.mlp(block.norm2(x)))
 
-    def _position(self, height: int, width: int) -> Tensor:
+    def position_embedding(self, height: int, width: int) -> Tensor:
         """Position embedding on a grid of height × width tokens, (1, height, width, c)."""
         embedding = self.vit.pos_embed
         if embedding.shape[1:3] == (height, width):

@@ -66,21 +66,8 @@ def get_weights(
     if source is not None:
         return _take_in(source, encoder, root)
     official = _official_file(encoder)
-    if found := find_entry(root, encoder, official.sha256):
-        return found
-    address, part = f"{url.rstrip('/')}/{official.name}", root / f"{official.name}.part"
-    with locked_cache(root):
-        download(address, part, official.size, progress)
-        sha256 = file_sha256(part)
-        if sha256 != official.sha256:
-            part.unlink()
-            raise InputError(
-                f"{address}: sha256 of what came begins with {sha256[:12]}, not "
-                f"{official.sha256[:12]}; it is deleted, run the same command again"
-            )
-        stored = store_weights(read_encoder(part, encoder), encoder, sha256, address, root)
-        part.unlink()
-    return stored
+    found = find_entry(root, encoder, official.sha256)
+    return found or _fetch(official, encoder, root, url, progress)
 
 
 def find_weights(name: str, encoder: str, root: Path) -> PretrainedWeights:
@@ -160,6 +147,25 @@ def _official_file(encoder: str) -> OfficialFile:
             f"{encoder}: Meta published no weights of this encoder; choose {', '.join(OFFICIAL)}"
         )
     return OFFICIAL[encoder]
+
+
+def _fetch(
+    official: OfficialFile, encoder: str, root: Path, url: str, progress: Progress | None
+) -> PretrainedWeights:
+    """Download Meta's file, check it and put its encoder into the cache."""
+    address, part = f"{url.rstrip('/')}/{official.name}", root / f"{official.name}.part"
+    with locked_cache(root):
+        download(address, part, official.size, progress)
+        sha256 = file_sha256(part)
+        if sha256 != official.sha256:
+            part.unlink()
+            raise InputError(
+                f"{address}: sha256 of what came begins with {sha256[:12]}, not "
+                f"{official.sha256[:12]}; it is deleted, run the same command again"
+            )
+        stored = store_weights(read_encoder(part, encoder), encoder, sha256, address, root)
+        part.unlink()
+    return stored
 
 
 def _take_in(source: Path, encoder: str, root: Path) -> PretrainedWeights:

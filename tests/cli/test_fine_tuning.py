@@ -13,6 +13,7 @@ from tests.conftest import Laboratory, overrides
 pytestmark = pytest.mark.slow
 
 EMSAM = ("model.name=emsam", "model.decoder_widths=[4,6,8,8]", "train.steps=6")
+TRAIN = ("train", "--data", "tiny", "--run")
 PLAIN = ("augment.gain=0", "augment.offset=0", "augment.gamma=0", "augment.noise=0")
 
 
@@ -25,33 +26,37 @@ def encoder_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: each for name, each in weights.items() if name.startswith("encoder.")}
 
 
-def test_an_encoder_is_taken_on_frozen_and_adapted(
-    lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def pretrained(lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Parameters of a network that begins with the encoder of the run ``runs/first``."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     lab.run("data", "synthetic", "tiny", "--shape", "16,96,96")
-    train = ["train", "--data", "tiny", "--run"]
-    lab.run(*train, "runs/first", *overrides(*EMSAM))
+    lab.run(*TRAIN, "runs/first", *overrides(*EMSAM))
     taken = lab.json("weights", "get", "vit_t", "--from", "runs/first")
     assert Path(taken["path"]).is_relative_to(tmp_path / "cache")
-    pretrained = (*EMSAM, f"model.weights={taken['sha256']}")
+    return (*EMSAM, f"model.weights={taken['sha256']}")
+
+
+def test_an_encoder_is_taken_on_frozen_and_adapted(
+    lab: Laboratory, pretrained: tuple[str, ...]
+) -> None:
     first = encoder_of(weights_of(lab, "runs/first"))
 
     frozen = overrides(
         *pretrained, *PLAIN, "train.mode=decoder", "train.patches=grid",
         "train.cached_features=true",
     )  # fmt: skip
-    refused = lab.run(*train, "runs/frozen", *frozen, status=2)
+    refused = lab.run(*TRAIN, "runs/frozen", *frozen, status=2)
     assert "emsam features" in refused.stderr
     assert not (lab.path / "runs" / "frozen").exists()
     features = lab.json("features", "--data", "tiny", *frozen)
     assert (lab.path / features["path"]).is_dir()
-    assert lab.json(*train, "runs/frozen", *frozen)["state"] == "done"
+    assert lab.json(*TRAIN, "runs/frozen", *frozen)["state"] == "done"
     after = weights_of(lab, "runs/frozen")
     assert all(torch.equal(after[name], each) for name, each in first.items())
 
     adapted = overrides(*pretrained, "train.mode=lora", "train.lora_rank=2")
-    assert lab.json(*train, "runs/adapted", *adapted)["state"] == "done"
+    assert lab.json(*TRAIN, "runs/adapted", *adapted)["state"] == "done"
     merged = encoder_of(weights_of(lab, "runs/adapted"))
     assert merged.keys() == first.keys()  # as if nobody had adapted it
     moved = {name for name, each in merged.items() if not torch.equal(each, first[name])}
@@ -64,23 +69,18 @@ def test_an_encoder_is_taken_on_frozen_and_adapted(
 
 
 def test_an_adapted_run_goes_on_where_it_was_stopped(
-    lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: Laboratory, pretrained: tuple[str, ...]
 ) -> None:
     """Merged weights are what others read; the additions are what training goes on with."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    lab.run("data", "synthetic", "tiny", "--shape", "16,96,96")
-    train = ["train", "--data", "tiny", "--run"]
-    lab.run(*train, "runs/first", *overrides(*EMSAM))
-    taken = lab.json("weights", "get", "vit_t", "--from", "runs/first")
     job = overrides(
-        *EMSAM, f"model.weights={taken['sha256']}", "train.mode=lora",
+        *pretrained, "train.mode=lora",
         "train.lora_places=[qkv,proj,lin1,lin2]", "train.checkpoint_every=3",
     )  # fmt: skip
-    lab.run(*train, "runs/whole", *job)
-    lab.run(*train, "runs/stopped", *job)
+    lab.run(*TRAIN, "runs/whole", *job)
+    lab.run(*TRAIN, "runs/stopped", *job)
     newest = lab.path / "runs" / "stopped" / "checkpoints" / "step-000006" / "model.safetensors"
     newest.write_bytes(b"torn")
     (lab.path / "runs" / "stopped" / "status.json").unlink()
-    assert lab.json(*train, "runs/stopped", *job)["state"] == "done"
+    assert lab.json(*TRAIN, "runs/stopped", *job)["state"] == "done"
     whole, resumed = weights_of(lab, "runs/whole"), weights_of(lab, "runs/stopped")
     assert all(torch.equal(whole[name], each) for name, each in resumed.items())

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from emsam.errors import InputError
 from emsam.params import Params, dump_params, flatten, load_params
 
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from emsam.model.attention import fold_relative_positions, relative_table
 from emsam.model.encoder import EncoderConfig, SamEncoder
+from tests.reference_encoder import reference_encoder
 
 SMALL = EncoderConfig(
     width=32, depth=4, heads=2, global_blocks=(0, 1, 2, 3), window=0, image_size=64
@@ -26,26 +25,6 @@ def make_encoder(config: EncoderConfig, dtype: torch.dtype = torch.float32) -> S
         if "rel_pos" in name:
             nn.init.normal_(parameter, std=0.3)
     return encoder
-
-
-def reference_encoder(encoder: SamEncoder) -> nn.Module:
-    """segment-anything's own, with the same weights and without its neck."""
-    from segment_anything.modeling import ImageEncoderViT
-
-    config = encoder.config
-    vit = ImageEncoderViT(
-        img_size=config.image_size,
-        embed_dim=config.width,
-        depth=config.depth,
-        num_heads=config.heads,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=config.window,
-        global_attn_indexes=config.global_blocks,
-    )
-    vit.neck = nn.Identity()
-    vit.to(encoder.vit.pos_embed.dtype).load_state_dict(encoder.vit.state_dict())
-    return vit
 
 
 def run(encoder: nn.Module, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from emsam.model.encoder import ENCODERS, EncoderConfig, SamEncoder
 from emsam.model.torchvision_ops import declare_missing_operators
+from tests.reference_encoder import reference_encoder
 
 SMALL = EncoderConfig(24, 6, 2, (1, 2, 3, 5), window=3, image_size=80)
 """Five tokens a side and windows of three: windows are padded, as with SAM's 64 and 14."""
@@ -26,21 +25,7 @@ def encoder() -> SamEncoder:
 
 def meta_s_features(encoder: SamEncoder, image: Tensor) -> list[Tensor]:
     """After each block of segment-anything's own encoder with the same weights: (n, c, y, x)."""
-    from segment_anything.modeling import ImageEncoderViT
-
-    theirs = ImageEncoderViT(
-        img_size=SMALL.image_size,
-        patch_size=16,
-        embed_dim=SMALL.width,
-        depth=SMALL.depth,
-        num_heads=SMALL.heads,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=SMALL.window,
-        global_attn_indexes=SMALL.global_blocks,
-    ).eval()
-    theirs.neck = nn.Identity()
-    theirs.load_state_dict(encoder.vit.state_dict())
+    theirs = reference_encoder(encoder).eval()
     after: list[Tensor] = []
     for block in theirs.blocks:
         block.register_forward_hook(lambda _module, _input, out: after.append(out))

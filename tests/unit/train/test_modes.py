@@ -24,6 +24,16 @@ def learning(model: nn.Module) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+def of_group(model: nn.Module, params: Params, key: str) -> dict[str, float]:
+    """What the group of each parameter says under ``key``, by the parameter's name."""
+    value = {
+        id(member): group[key]
+        for group in parameter_groups(model, params.train)
+        for member in group["params"]
+    }
+    return {name: value[id(parameter)] for name, parameter in model.named_parameters()}
+
+
 def test_full_trains_everything() -> None:
     model, _ = network(*SMALL)
     assert learning(model) == {name for name, _ in model.named_parameters()}
@@ -52,12 +62,7 @@ def test_each_block_learns_slower_than_the_next() -> None:
         *SMALL, "train.layer_decay=0.5", "train.encoder_learning_rate=0.001",
         "train.learning_rate=0.1",
     )  # fmt: skip
-    rate = {
-        id(member): group["peak"]
-        for group in parameter_groups(model, params.train)
-        for member in group["params"]
-    }
-    named = {name: rate[id(parameter)] for name, parameter in model.named_parameters()}
+    named = of_group(model, params, "peak")
     assert named["head.weight"] == 0.1
     assert named["encoder.vit.blocks.3.norm1.weight"] == 0.001
     assert named["encoder.vit.blocks.2.mlp.lin1.weight"] == 0.0005
@@ -80,12 +85,7 @@ def test_every_learning_parameter_is_in_one_group() -> None:
 
 def test_norms_biases_and_positions_do_not_decay() -> None:
     model, params = network(*SMALL, "train.weight_decay=0.3")
-    decay = {
-        id(member): group["weight_decay"]
-        for group in parameter_groups(model, params.train)
-        for member in group["params"]
-    }
-    named = {name: decay[id(parameter)] for name, parameter in model.named_parameters()}
+    named = of_group(model, params, "weight_decay")
     assert named["encoder.vit.blocks.0.attn.qkv.weight"] == 0.3
     assert named["head.weight"] == 0.3
     for name in ("attn.qkv.bias", "norm1.weight", "attn.rel_pos_h"):
