@@ -18,6 +18,13 @@ from emsam.errors import InputError
 Task = Literal["neurites", "mitochondria"]
 TASKS: tuple[Task, ...] = ("neurites", "mitochondria")
 
+Channel = Literal["foreground", "boundary", "affinities", "distance", "centre"]
+CHANNELS: dict[Task, tuple[Channel, ...]] = {
+    "neurites": ("foreground", "affinities"),
+    "mitochondria": ("foreground", "affinities", "distance"),
+}
+"""What a network predicts where nothing else is asked for."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,8 +71,19 @@ class ModelParams(_Frozen):
 
 
 class TargetParams(_Frozen):
-    """What the network predicts beside the foreground."""
+    """What the network predicts."""
 
+    channels: tuple[Channel, ...] | None = Field(
+        None,
+        description="foreground and affinities, and any of boundary, distance (signed, to the "
+        "boundary) and centre (of the object); null: what suits the task",
+    )
+    distance_scale: float = Field(
+        6.0, gt=0, le=30, description="pixels at which the signed distance begins to level off"
+    )
+    unlabelled: int | None = Field(
+        None, description="id of pixels that nobody has labelled; they are left out"
+    )
     offsets: tuple[tuple[int, int], ...] = Field(
         ((0, 1), (1, 0), (0, 3), (3, 0), (0, 9), (9, 0), (9, 9), (9, -9)),
         description="in-plane affinities: y,x offsets in pixels; the first two are the neighbours",
@@ -77,6 +95,16 @@ class TargetParams(_Frozen):
         if offsets[:2] != ((0, 1), (1, 0)):
             raise ValueError("must begin with the neighbours [0, 1] and [1, 0]")
         return offsets
+
+    @field_validator("channels")
+    @classmethod
+    def _instances_can_be_made(cls, channels: tuple[Channel, ...] | None) -> Any:
+        if channels is not None:
+            if channels[:2] != ("foreground", "affinities"):
+                raise ValueError("must begin with foreground and affinities, which make objects")
+            if len(set(channels)) != len(channels):
+                raise ValueError("names a channel twice")
+        return channels
 
 
 class AugmentParams(_Frozen):
@@ -91,6 +119,28 @@ class AugmentParams(_Frozen):
     @property
     def changes_grey_values(self) -> bool:
         return bool(self.gain or self.offset or self.gamma or self.noise)
+
+
+class LossParams(_Frozen):
+    """Weights of the losses, which are added up; 0 leaves one out."""
+
+    cross_entropy: float = Field(1.0, ge=0, description="of all but distances")
+    dice: float = Field(0.5, ge=0, description="soft Dice of all but distances")
+    focal: float = Field(0.0, ge=0, description="focal loss of all but distances")
+    focal_gamma: float = Field(2.0, ge=0, description="how much focal loss spares what is easy")
+    distance: float = Field(4.0, ge=0, description="squared error of distance and centre")
+    balance: bool = Field(
+        False, description="in cross-entropy and focal loss both classes of a batch weigh the same"
+    )
+    deep_supervision: float = Field(
+        0.0, ge=0, description="of the same losses at 1/2 and, halved, at 1/4 of the resolution"
+    )
+
+    @model_validator(mode="after")
+    def _teaches_something(self) -> LossParams:
+        if not (self.cross_entropy or self.dice or self.focal):
+            raise ValueError("one of cross_entropy, dice and focal must be above 0")
+        return self
 
 
 class TrainParams(_Frozen):
@@ -108,7 +158,7 @@ class TrainParams(_Frozen):
     batch_size: int = Field(2, ge=1)
     patch: int = Field(256, ge=32, description="side of the square training patch, pixels")
     learning_rate: float = Field(2e-3, gt=0)
-    encoder_learning_rate: float = Field(5e-4, gt=0, description="for SAM's encoder alone")
+    encoder_learning_rate: float = Field(1e-3, gt=0, description="for SAM's encoder alone")
     layer_decay: float = Field(
         1.0,
         gt=0,
@@ -118,7 +168,6 @@ class TrainParams(_Frozen):
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="part of the budget")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    dice_weight: float = Field(0.5, ge=0, description="of soft Dice beside cross-entropy")
     validate_every: int = Field(100, ge=1, description="steps")
     validate_slices: int = Field(3, ge=1, description="validation slices scored each time")
     checkpoint_every: int = Field(100, ge=1, description="steps")
@@ -196,6 +245,7 @@ class Params(_Frozen):
     model: ModelParams = ModelParams()
     targets: TargetParams = TargetParams()
     augment: AugmentParams = AugmentParams()
+    loss: LossParams = LossParams()
     train: TrainParams = TrainParams()
     segment: SegmentParams = SegmentParams()
     evaluate: EvaluateParams = EvaluateParams()
@@ -217,12 +267,28 @@ class Params(_Frozen):
                 f"train.mode = {self.train.mode!r} freezes an encoder of random weights; name its "
                 "weights in model.weights"
             )
+        if self.model.name == "published" and self.loss.deep_supervision:
+            raise ValueError(
+                "loss.deep_supervision: model.name = 'published' has no heads for it; set it to 0"
+            )
         if self.train.cached_features and self.augment.changes_grey_values:
             raise ValueError(
                 "train.cached_features: grey values cannot be augmented behind the encoder; set "
                 "augment.gain, offset, gamma and noise to 0"
             )
         return self
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """What the network predicts; the affinities are several maps."""
+        return self.targets.channels or CHANNELS[self.task]
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """A name for each map of the network's output, such as ``"affinity 0,3"``."""
+        affinities = [f"affinity {dy},{dx}" for dy, dx in self.targets.offsets]
+        named = [affinities if each == "affinities" else [each] for each in self.channels]
+        return tuple(name for names in named for name in names)
 
     def training_part(self) -> dict[str, Any]:
         """What the weights depend on: all but post-processing and judging."""

@@ -15,6 +15,8 @@ from emsam.data.store import Volume
 from emsam.errors import InputError
 from emsam.params import AugmentParams, Params
 
+UNLABELLED = -1
+"""In a batch's labels: nobody has labelled this pixel."""
 _CACHED_SLICES = 256
 
 
@@ -28,7 +30,10 @@ class Place(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Patches of one step: images (n, y, x) float32 in [0, 1] and labels (n, y, x) int32."""
+    """Patches of one step: images (n, y, x) float32 in [0, 1] and labels (n, y, x) int32.
+
+    Labels are ids, 0 where there is no object, and :data:`UNLABELLED`.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -44,6 +49,8 @@ class PatchSampler:
         Side of a patch in pixels.
     seed
         Of the run.
+    unlabelled
+        The id in the volume of pixels that nobody has labelled; ``None`` where all are.
     grid
         Patches lie side by side instead of anywhere, the last of a row at the border.
 
@@ -61,6 +68,7 @@ class PatchSampler:
         size: int,
         seed: int,
         augment: AugmentParams,
+        unlabelled: int | None = None,
         grid: bool = False,
         split: str = "train",
     ) -> None:
@@ -75,6 +83,7 @@ class PatchSampler:
         self._size = size
         self._seed = seed
         self._augment = augment
+        self._unlabelled = unlabelled
         self._grid = grid
         self._orientations = ORIENTATIONS if augment.flips else 1
         self._image = lru_cache(maxsize=_CACHED_SLICES)(volume.image)
@@ -89,6 +98,7 @@ class PatchSampler:
             size=params.train.patch,
             seed=params.seed,
             augment=params.augment,
+            unlabelled=params.targets.unlabelled,
             grid=params.train.patches == "grid",
         )
 
@@ -100,7 +110,7 @@ class PatchSampler:
             place = self._draw(rng)
             places.append(place)
             images.append(change_grey_values(rng, self.image(place), self._augment))
-            labels.append(_as_int32(self._cut(self._labels(place.z), place)))
+            labels.append(_as_int32(self._cut(self._labels(place.z), place), self._unlabelled))
         return Batch(np.stack(images), np.stack(labels), places)
 
     def image(self, place: Place) -> np.ndarray:
@@ -136,10 +146,12 @@ def _corners(side: int, size: int) -> list[int]:
     return [*range(0, side - size, size), side - size]
 
 
-def _as_int32(labels: np.ndarray) -> np.ndarray:
+def _as_int32(labels: np.ndarray, unlabelled: int | None) -> np.ndarray:
     """Ids as torch takes them; where they are too large for it they are numbered anew."""
     if labels.max() <= np.iinfo(np.int32).max:
-        return labels.astype(np.int32)
-    present, index = np.unique(labels, return_inverse=True)
-    start = 0 if present[0] == 0 else 1
-    return (index.reshape(labels.shape) + start).astype(np.int32)
+        ids = labels.astype(np.int32)
+    else:
+        present, index = np.unique(labels, return_inverse=True)
+        start = 0 if present[0] == 0 else 1
+        ids = (index.reshape(labels.shape) + start).astype(np.int32)
+    return ids if unlabelled is None else np.where(labels == unlabelled, np.int32(UNLABELLED), ids)

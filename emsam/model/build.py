@@ -15,21 +15,22 @@ from emsam.params import Params
 def build_model(params: Params) -> nn.Module:
     """The network of ``params.model``, freshly initialised from torch's generator.
 
-    It maps (n, 1, y, x) images in [0, 1], sides multiples of 16, to logits (n, c, y, x): channel
-    0 is the foreground, then one affinity for each of ``params.targets.offsets``.
+    It maps (n, 1, y, x) images in [0, 1], sides multiples of 16, to logits (n, c, y, x): a channel
+    for each of ``params.maps``. With ``params.loss.deep_supervision`` a list in training: those
+    logits, then logits at 1/2 and at 1/4.
 
     Raises
     ------
     InputError
         Widths that do not fit the network.
     """
-    channels = 1 + len(params.targets.offsets)
+    channels, sides = len(params.maps), params.loss.deep_supervision > 0
     if params.model.name == "unet":
         if not 2 <= len(params.model.unet_widths) <= 5:
             raise InputError(
                 f"model.unet_widths = {params.model.unet_widths}: give two to five channel counts"
             )
-        return UNet(params.model.unet_widths, channels)
+        return UNet(params.model.unet_widths, channels, sides=sides)
     encoder = SamEncoder(
         ENCODERS[params.model.encoder],
         attention=params.model.attention,
@@ -48,4 +49,4 @@ def build_model(params: Params) -> nn.Module:
             f"model.decoder_widths = {params.model.decoder_widths}: give four channel counts, "
             "for 1/1, 1/2, 1/4 and 1/8"
         )
-    return EmSam(encoder, params.model.decoder_widths, channels)
+    return EmSam(encoder, params.model.decoder_widths, channels, sides=sides)

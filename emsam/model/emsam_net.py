@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import pixel_unshuffle
 
 from emsam.model.encoder import SamEncoder
-from emsam.model.layers import ConvPyramid, ShuffleUp, UpBlock
+from emsam.model.layers import ConvBlock, ConvPyramid, ShuffleUp, SideHeads, TapUp
 from emsam.model.sam_network import SamNetwork
 
 
@@ -13,50 +15,77 @@ class EmSam(SamNetwork):
     """U-shaped network whose deep half is SAM's image encoder.
 
     Four taps of the encoder, all at 1/16, enter the decoder at 1/16, 1/8, 1/4 and 1/2. What is
-    finer than a token comes from a convolutional stem on the raw image, slim at 1/1. The finer
-    taps are added to its features through projections that start at zero: at first this is a
-    U-Net with the encoder below it, and it takes from the encoder what helps.
+    finer than a token comes from a convolutional stem on the raw image, whose pixels enter at
+    1/2 as four channels: nothing is lost, and the convolutions at 1/1, which would cost as much
+    as all others together, are left out. What comes from below, from the stem and from a tap is
+    added up, not concatenated, which halves the first convolution of each level. The finer taps
+    pass projections that start at zero: at first this is a U-Net with the encoder below it, and
+    it takes from the encoder what helps. At 1/1 the features meet the raw image again.
 
     Parameters
     ----------
     encoder
         It is tapped after its blocks with global attention.
     widths
-        Channels of stem and decoder at 1/1, 1/2, 1/4, 1/8.
+        Channels of the decoder at 1/1, and of stem and decoder at 1/2, 1/4, 1/8.
     out_channels
-        Foreground and affinities.
+        Maps.
+    sides
+        Whether there are heads at 1/2 and 1/4 for deep supervision.
 
     References
     ----------
     .. [1] EM-SAM, Optics and Precision Engineering 32(18), 2024,
            doi 10.37188/OPE.20243218.2836.
     .. [2] Hatamizadeh et al., UNETR: transformers for 3D medical image segmentation, WACV 2022.
+    .. [3] Shi et al., Real-time single image and video super-resolution using an efficient
+           sub-pixel convolutional neural network, CVPR 2016 (pixels as channels).
+    .. [4] Chaurasia & Culurciello, LinkNet: exploiting encoder representations for efficient
+           semantic segmentation, VCIP 2017 (sums in place of concatenation).
     """
 
-    def __init__(self, encoder: SamEncoder, widths: tuple[int, ...], out_channels: int) -> None:
+    def __init__(
+        self, encoder: SamEncoder, widths: tuple[int, ...], out_channels: int, *, sides: bool
+    ) -> None:
         super().__init__()
         w0, w1, w2, w3 = widths
         tap = encoder.config.width
         self.encoder = encoder
         self.taps = encoder.config.global_blocks
-        self.stem = ConvPyramid(widths, first_depth=1)
-        self.tap16 = nn.Conv2d(tap, w3, 1)
-        self.tap8 = ShuffleUp(tap, w3, 2, silent=True)
-        self.tap4 = ShuffleUp(tap, w2, 4, silent=True)
-        self.tap2 = ShuffleUp(tap, w1, 8, silent=True)
-        self.up8 = UpBlock(w3, w3, w3)
-        self.up4 = UpBlock(w3, w2, w2)
-        self.up2 = UpBlock(w2, w1, w1)
-        self.up1 = UpBlock(w1, w0, w0, depth=1)
+        self.stem = ConvPyramid(4, (w1, w2, w3), first_depth=1)
+        self.tap16 = TapUp(tap, w3, 1)
+        self.tap8 = TapUp(tap, w3, 2, silent=True)
+        self.tap4 = TapUp(tap, w2, 4, silent=True)
+        self.tap2 = TapUp(tap, w1, 8, silent=True)
+        self.up8 = _Up(w3, w3)
+        self.up4 = _Up(w3, w2)
+        self.up2 = _Up(w2, w1)
+        self.up1 = ShuffleUp(w1, w0, 2)
+        self.grey = nn.Conv2d(1, w0, 3, padding=1)
         self.head = nn.Conv2d(w0, out_channels, 1)
+        self.sides = SideHeads((w1, w2) if sides else (), out_channels)
 
-    def decode(self, image: Tensor, taps: list[Tensor]) -> Tensor:
+    def decode(self, image: Tensor, taps: list[Tensor]) -> Tensor | list[Tensor]:
         """An image (n, 1, y, x) and its features → logits (n, out_channels, y, x)."""
         tap2, tap4, tap8, tap16 = taps  # each (n, width, y/16, x/16)
-        full, half, quarter, eighth = self.stem(image)
+        pixels = pixel_unshuffle(image, 2)  # (n, 4, y/2, x/2)
+        half, quarter, eighth = self.stem(pixels.contiguous(memory_format=torch.channels_last))
         x = self.tap16(tap16)  # (n, w3, y/16, x/16)
         x = self.up8(x, eighth + self.tap8(tap8))  # (n, w3, y/8, x/8)
-        x = self.up4(x, quarter + self.tap4(tap4))  # (n, w2, y/4, x/4)
-        x = self.up2(x, half + self.tap2(tap2))  # (n, w1, y/2, x/2)
-        x = self.up1(x, full)  # (n, w0, y, x)
-        return self.head(x)
+        quarter = self.up4(x, quarter + self.tap4(tap4))  # (n, w2, y/4, x/4)
+        half = self.up2(quarter, half + self.tap2(tap2))  # (n, w1, y/2, x/2)
+        x = torch.relu(self.up1(half) + self.grey(image))  # (n, w0, y, x)
+        return self.sides(self.head(x), (half, quarter))
+
+
+class _Up(nn.Module):
+    """Doubles the resolution and adds the skip features of that resolution."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.up = ShuffleUp(in_channels, out_channels, 2)
+        self.block = ConvBlock(out_channels, out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """(n, in, y, x) and (n, out, 2y, 2x) → (n, out, 2y, 2x)."""
+        return self.block(self.up(x) + skip)

@@ -48,7 +48,7 @@ class EncoderConfig:
 
 
 ENCODERS: dict[str, EncoderConfig] = {
-    "vit_t": EncoderConfig(192, 4, 3, (0, 1, 2, 3), window=8, image_size=256),
+    "vit_t": EncoderConfig(128, 4, 2, (0, 1, 2, 3), window=8, image_size=256),
     "vit_s": EncoderConfig(384, 12, 6, (2, 5, 8, 11), window=14, image_size=512),
     "vit_b": EncoderConfig(768, 12, 12, (2, 5, 8, 11), window=14, image_size=1024),
     "vit_l": EncoderConfig(1024, 24, 16, (5, 11, 17, 23), window=14, image_size=1024),

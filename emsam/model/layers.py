@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 
@@ -21,7 +22,7 @@ class ConvBlock(nn.Sequential):
 
 
 class ConvPyramid(nn.Module):
-    """Convolutional features at 1/1, 1/2, 1/4 …, one level for each of ``widths``.
+    """Convolutional features at 1/1, 1/2, 1/4 … of the input, a level for each of ``widths``.
 
     Parameters
     ----------
@@ -29,37 +30,22 @@ class ConvPyramid(nn.Module):
         Convolutions at 1/1, where they cost most; the other levels have two.
     """
 
-    def __init__(self, widths: tuple[int, ...], first_depth: int = 2) -> None:
+    def __init__(self, in_channels: int, widths: tuple[int, ...], first_depth: int = 2) -> None:
         super().__init__()
         depths = [first_depth] + [2] * (len(widths) - 1)
         self.blocks = nn.ModuleList(
-            ConvBlock(*each) for each in zip((1, *widths[:-1]), widths, depths, strict=True)
+            ConvBlock(*each)
+            for each in zip((in_channels, *widths[:-1]), widths, depths, strict=True)
         )
         self.pool = nn.MaxPool2d(2)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """(n, 1, y, x) → [(n, widths[k], y / 2**k, x / 2**k) for each level k]."""
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(n, in, y, x) → [(n, widths[k], y / 2**k, x / 2**k) for each level k]."""
         features = []
-        x = image
         for level, block in enumerate(self.blocks):
             x = block(x if level == 0 else self.pool(x))
             features.append(x)
         return features
-
-
-class UpBlock(nn.Module):
-    """Doubles the resolution and merges skip features of that resolution."""
-
-    def __init__(
-        self, in_channels: int, skip_channels: int, out_channels: int, depth: int = 2
-    ) -> None:
-        super().__init__()
-        self.up = ShuffleUp(in_channels, out_channels, 2)
-        self.block = ConvBlock(out_channels + skip_channels, out_channels, depth)
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """(n, in, y, x) and (n, skip, 2y, 2x) → (n, out, 2y, 2x)."""
-        return self.block(torch.cat([self.up(x), skip], dim=1))
 
 
 class ShuffleUp(nn.Module):
@@ -67,22 +53,12 @@ class ShuffleUp(nn.Module):
 
     The same map as a transposed convolution whose kernel is as large as its stride, in half the
     time on a CPU: written for channels-last, so that whole rows of channels are moved.
-
-    Parameters
-    ----------
-    silent
-        Start with zero, so that a network into which it feeds learns without it at first.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, factor: int, *, silent: bool = False
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, factor: int) -> None:
         super().__init__()
         self.factor = factor
         self.spell = nn.Conv2d(in_channels, out_channels * factor**2, 1)
-        if silent:
-            for parameter in self.spell.parameters():
-                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in, y, x) → (n, out, factor · y, factor · x)."""
@@ -91,3 +67,52 @@ class ShuffleUp(nn.Module):
         pixels = self.spell(x).permute(0, 2, 3, 1).unflatten(3, (k, k, -1))  # (n, y, x, k, k, out)
         finer = pixels.transpose(2, 3).reshape(n, height * k, width * k, -1)
         return finer.permute(0, 3, 1, 2)
+
+
+class TapUp(nn.Module):
+    """Features of a transformer's block to a finer grid of convolutional features.
+
+    What a block leaves has any scale, so it is normalised first; then it passes a narrow layer,
+    without which the spelling of wide tokens would cost a third of the whole decoder.
+
+    Parameters
+    ----------
+    silent
+        Start with zero, so that the network into which it feeds learns without it at first.
+    """
+
+    NARROW = 64
+
+    def __init__(
+        self, in_channels: int, out_channels: int, factor: int, *, silent: bool = False
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(in_channels)
+        self.narrow = nn.Linear(in_channels, self.NARROW)
+        self.up = ShuffleUp(self.NARROW, out_channels, factor)
+        if silent:
+            for parameter in self.up.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, in, y, x) → (n, out, factor · y, factor · x)."""
+        tokens = self.narrow(self.norm(x.permute(0, 2, 3, 1)))  # (n, y, x, narrow)
+        return self.up(tokens.permute(0, 3, 1, 2))
+
+
+class SideHeads(nn.ModuleList):
+    """Logits of coarser features, by which they are supervised in training.
+
+    References
+    ----------
+    .. [1] Lee et al., Deeply-supervised nets, AISTATS 2015.
+    """
+
+    def __init__(self, widths: tuple[int, ...], out_channels: int) -> None:
+        super().__init__(nn.Conv2d(width, out_channels, 1) for width in widths)
+
+    def forward(self, logits: Tensor, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """Logits; in training a list, those of each of ``features`` behind them."""
+        if not self.training or not len(self):
+            return logits
+        return [logits, *(head(each) for head, each in zip(self, features, strict=True))]

@@ -23,10 +23,10 @@ class SamNetwork(nn.Module):
         """(n, 1, y, x) in [0, 1], sides multiples of 16 → (n, width, y/16, x/16) for each tap."""
         return self.encoder.forward_intermediates(image, self.taps)
 
-    def decode(self, image: Tensor, taps: list[Tensor]) -> Tensor:
-        """An image and its encoder features → logits (n, c, y, x)."""
+    def decode(self, image: Tensor, taps: list[Tensor]) -> Tensor | list[Tensor]:
+        """An image and its encoder features → logits (n, c, y, x), or several in training."""
         raise NotImplementedError
 
-    def forward(self, image: Tensor, taps: list[Tensor] | None = None) -> Tensor:
-        """(n, 1, y, x) → logits (n, c, y, x); ``taps`` where they are known already."""
+    def forward(self, image: Tensor, taps: list[Tensor] | None = None) -> Tensor | list[Tensor]:
+        """(n, 1, y, x) → what :meth:`decode` gives; ``taps`` where they are known already."""
         return self.decode(image, self.encode(image) if taps is None else taps)

@@ -155,9 +155,13 @@ def _step(
     ids = fabric.to_device(torch.from_numpy(batch.labels))  # (n, y, x)
     layout = torch.channels_last if params.train.channels_last else torch.contiguous_format
     known_features = () if taps is None else (fabric.to_device(torch.from_numpy(taps)).unbind(1),)
-    target, known = make_targets(ids, params.targets.offsets)
-    logits = model(images.contiguous(memory_format=layout), *known_features)
-    loss = segmentation_loss(logits.float(), target, known, dice_weight=params.train.dice_weight)
+    target, known = make_targets(ids, params)
+    outputs = model(images.contiguous(memory_format=layout), *known_features)
+    logits = [
+        each.float().contiguous()  # as the targets lie in memory
+        for each in (outputs if isinstance(outputs, list) else [outputs])
+    ]
+    loss = segmentation_loss(logits, target, known, maps=params.maps, params=params.loss)
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
     norm = fabric.clip_gradients(

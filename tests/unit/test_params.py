@@ -68,6 +68,10 @@ def test_a_key_unlike_any_lists_what_is_known() -> None:
         ("segment.halo=200", "segment.halo", "segment.tile"),
         ("train.steps=null", "train.steps", "train.minutes"),
         ("train.steps.more=5", "train.steps", "integer"),
+        ("targets.channels=[affinities]", "targets.channels", "foreground"),
+        ("targets.channels=[foreground, affinities, skeleton]", "targets.channels", "centre"),
+        ("loss={cross_entropy: 0, dice: 0}", "loss", "focal"),
+        ("train.dice_weight=1", "train.dice_weight", "did you mean"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(typed: str, key: str, value: str) -> None:
@@ -101,6 +105,16 @@ def test_a_value_is_no_section() -> None:
 )
 def test_values_that_no_run_could_use_are_refused(typed: str) -> None:
     refusal([typed])
+
+
+def test_the_task_decides_the_maps_unless_they_are_named() -> None:
+    two = "targets.offsets=[[0,1],[1,0]]"
+    plain = ("foreground", "affinity 0,1", "affinity 1,0")
+    assert load_params(None, [two]).maps == plain
+    mitochondria = ["task=mitochondria", two]
+    assert load_params(None, mitochondria).maps == (*plain, "distance")
+    named = [*mitochondria, "targets.channels=[foreground, affinities, centre, boundary]"]
+    assert load_params(None, named).maps == (*plain, "centre", "boundary")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from emsam.data.augment import ORIENTATIONS, change_grey_values, orient
 from emsam.data.ingest import Source, ingest_volume
-from emsam.data.patches import PatchSampler
+from emsam.data.patches import UNLABELLED, PatchSampler
 from emsam.data.store import Volume
 from emsam.errors import InputError
 from emsam.params import AugmentParams
@@ -50,6 +50,21 @@ def test_a_batch_depends_on_seed_and_step_alone(synthetic_volume: Volume) -> Non
     other_seed = sampler(synthetic_volume, seed=1).batch(0, 3)
     assert not np.array_equal(other_seed.images, batches[0].images)
     assert not np.array_equal(batches[1].images, batches[0].images)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint64])
+def test_unlabelled_pixels_are_marked(ingest: Ingest, dtype: type) -> None:
+    ids = np.ones((5, 32, 32), dtype)
+    ids[:, :, 20:] = 2
+    nobody = 255 if dtype is np.uint8 else 2**60
+    ids[:, 5:9] = nobody
+    image = np.random.default_rng(0).integers(0, 255, ids.shape, np.uint8)
+    volume = ingest(image, ids)
+    patches = PatchSampler(
+        volume, "neurites", size=32, seed=0, augment=PLAIN, unlabelled=nobody
+    ).batch(0, 1)
+    np.testing.assert_array_equal(patches.labels[0] == UNLABELLED, ids[0] == nobody)
+    assert len(np.unique(patches.labels)) == 3
 
 
 def test_shapes_types_and_range(synthetic_volume: Volume) -> None:

@@ -43,7 +43,7 @@ def trained(params: Params) -> nn.Module:
 
 def test_any_multiples_of_16_give_maps_of_that_size(params: Params) -> None:
     model = trained(params)
-    channels = 1 + len(params.targets.offsets)
+    channels = len(params.maps)
     for height, width in SIZES:
         with torch.inference_mode():
             out = model(torch.rand((1, 1, height, width)))
@@ -56,6 +56,21 @@ def test_the_number_of_offsets_decides_the_channels() -> None:
         model = trained(small_params(name, "targets.offsets=[[0,1],[1,0],[5,5]]"))
         with torch.inference_mode():
             assert model(torch.rand((1, 1, 32, 32))).shape == (1, 4, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["emsam", "unet"])
+def test_side_heads_speak_in_training_alone(name: str) -> None:
+    model = build_model(small_params(name, "loss.deep_supervision=0.5")).train()
+    image = torch.rand((2, 1, 32, 48))
+    outputs = model(image)
+    channels = len(small_params(name).maps)
+    assert [each.shape for each in outputs] == [
+        (2, channels, 32, 48), (2, channels, 16, 24), (2, channels, 8, 12)
+    ]  # fmt: skip
+    sum(each.sum() for each in outputs).backward()
+    assert all(each.grad is not None for each in model.parameters())
+    with torch.inference_mode():
+        assert model.eval()(image).shape == (2, channels, 32, 48)
 
 
 def test_a_batch_equals_its_items(params: Params) -> None:
@@ -86,10 +101,10 @@ def test_finer_taps_count_for_nothing_until_they_have_learnt_to_help() -> None:
         noise = [*(torch.randn_like(tap) for tap in taps[:3]), taps[3]]
         assert torch.equal(model.decode(image, taps), model.decode(image, noise))
         for tap in (model.tap8, model.tap4, model.tap2):
-            nn.init.normal_(tap.spell.weight)
+            nn.init.normal_(tap.up.spell.weight)
             changed = model.decode(image, noise)
             assert not torch.equal(model.decode(image, taps), changed)
-            nn.init.zeros_(tap.spell.weight)
+            nn.init.zeros_(tap.up.spell.weight)
 
 
 def test_the_seed_decides_the_first_weights(params: Params) -> None:
