@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from emsam.metrics.block_bootstrap import block_bootstrap_interval
+from emsam.metrics.paired_block_bootstrap import paired_block_bootstrap_interval
 from emsam.metrics.score_slice import PRIMARY
 from emsam.params import TASKS
 
@@ -83,13 +84,14 @@ def compare(task: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def difference(ours: Path, peer: Path, metric: str) -> tuple[float, float, float]:
     """Mean over slices of ours minus the peer's, and its 95 % block-bootstrap interval."""
-    values = []
-    for run in (ours, peer):
-        (entry,) = json.loads((run / "scores.json").read_text())["sets"]
-        rows = [row for row in entry["rows"] if row["metric"] == metric]
-        values.append({row["z"]: row["value"] for row in rows if row["value"] is not None})
-    both = sorted(values[0].keys() & values[1].keys())
-    return block_bootstrap_interval([values[0][z] - values[1][z] for z in both], both)
+    return paired_block_bootstrap_interval(*(by_slice(run, metric) for run in (ours, peer)))
+
+
+def by_slice(run: Path, metric: str) -> dict[int, float]:
+    """Score of each slice of a run that was evaluated once; NaN where it has none."""
+    (entry,) = json.loads((run / "scores.json").read_text())["sets"]
+    rows = [row for row in entry["rows"] if row["metric"] == metric]
+    return {row["z"]: math.nan if row["value"] is None else row["value"] for row in rows}
 
 
 def draw_curves(path: Path, metric: str, reports: dict[str, dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from emsam.documents import finite_or_none
+from emsam.errors import InputError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 DataName = Annotated[str, typer.Option("--data", help="Name of the volume.")]
@@ -94,6 +95,17 @@ def score_lines(title: str, means: Sequence[dict[str, Any]]) -> list[str]:
         for m in means
     ]
     return table(title, ["metric", "mean", "95 % interval"], rows)
+
+
+def triple(option: str, text: str, kind: type) -> tuple:  # type: ignore[type-arg]
+    """``"30,8,8"`` → ``(30, 8, 8)``."""
+    try:
+        values = tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise InputError(f"{option} {text}: three numbers z,y,x are needed, such as 30,8,8")
+    return values
 
 
 def resolve_params(

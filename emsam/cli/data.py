@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emsam.cli.console import AsJson, emit, progress, table
+from emsam.cli.console import AsJson, emit, progress, table, triple
 from emsam.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Volumes: make, ingest, check, publish.")
@@ -28,7 +28,7 @@ def synthetic(
     from emsam.data.synthetic import synthesize_volume
     from emsam.settings import Settings
 
-    sides = _triple("--shape", shape, int)
+    sides = triple("--shape", shape, int)
     store = Settings().volume_path(_checked(name))
     with progress(f"synthesizing {name}") as report:
         volume = synthesize_volume(name, store, shape=sides, seed=seed, progress=report)
@@ -55,7 +55,7 @@ def ingest(
     from emsam.settings import Settings
 
     source = Source(
-        image, parse_labels(labels), _triple("--voxel-size", voxel_size, float), split, licence
+        image, parse_labels(labels), triple("--voxel-size", voxel_size, float), split, licence
     )
     with progress(f"ingesting {name}") as report:
         volume = ingest_volume(_checked(name), source, Settings().volume_path(name), report)
@@ -120,16 +120,6 @@ def _checked(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise InputError(f"{name!r}: a volume's name has letters, digits, '-' and '_' alone")
     return name
-
-
-def _triple(option: str, text: str, kind: type) -> tuple:  # type: ignore[type-arg]
-    try:
-        values = tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != 3:
-        raise InputError(f"{option} {text}: three numbers z,y,x are needed, such as 30,8,8")
-    return values
 
 
 def _print_volume(volume, as_json: bool) -> None:  # type: ignore[no-untyped-def]

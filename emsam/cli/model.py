@@ -17,6 +17,7 @@ from emsam.cli.console import (
     progress,
     resolve_params,
     score_lines,
+    triple,
 )
 
 model_app = typer.Typer(no_args_is_help=True, help="Networks: what they are made of.")
@@ -210,10 +211,25 @@ def score(
     pred: Annotated[Path, typer.Option(help="TIFF of predicted instance ids.")],
     task: Annotated[str, typer.Option(help="neurites or mitochondria.")],
     grow: Annotated[bool, typer.Option(help="Grow neurites until they touch.")] = True,
+    dims: Annotated[
+        str, typer.Option(help="2d: each slice; 3d: the stack, whose ids go through the slices.")
+    ] = "2d",
+    voxel_size: Annotated[
+        str, typer.Option(help="z,y,x in nm, to grow in 3d; by default 1,1,1.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Score any two label files slice by slice, all metric variants of a task."""
-    from emsam.segment.stacks import score_stacks
+    """Score any two label files, slice by slice or in 3D, all metric variants of a task."""
+    from emsam.errors import InputError
+    from emsam.segment.stacks import score_stack_3d, score_stacks
 
-    document = score_stacks(truth, pred, task, grow=grow)
+    if dims not in ("2d", "3d"):
+        raise InputError(f"--dims {dims}: give 2d or 3d")
+    if dims == "3d":
+        sides = triple("--voxel-size", voxel_size or "1,1,1", float)
+        document = score_stack_3d(truth, pred, task, grow=grow, voxel_size=sides)
+    elif voxel_size:
+        raise InputError("--voxel-size goes with --dims 3d; slices are grown by pixels")
+    else:
+        document = score_stacks(truth, pred, task, grow=grow)
     emit(document, as_json, score_lines(f"{pred} against {truth}", document["means"]))

@@ -6,6 +6,7 @@ should know of, but can train with, are collected as warnings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,19 @@ class Findings:
             if slices:
                 lines.append(f"no {task} labels in slices {_ranges(slices)}")
         return lines
+
+
+def check_voxel_size(voxel_size: tuple[float, float, float]) -> None:
+    """Refuse lengths that no voxel has.
+
+    Raises
+    ------
+    InputError
+        A length that is not positive and finite.
+    """
+    if not all(math.isfinite(side) and side > 0 for side in voxel_size):
+        given = ",".join(f"{side:g}" for side in voxel_size)
+        raise InputError(f"--voxel-size {given}: give three positive lengths z,y,x in nm")
 
 
 def check_grids(image: TiffStack, labels: Mapping[str, TiffStack]) -> None:

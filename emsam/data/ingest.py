@@ -60,8 +60,7 @@ def ingest_volume(
     for task in source.labels:
         if task not in TASKS:
             raise InputError(f"--labels {task}=…: unknown task; one of {', '.join(TASKS)}")
-    if not all(np.isfinite(side) and side > 0 for side in source.voxel_size):
-        raise InputError(f"--voxel-size {source.voxel_size}: three positive lengths z,y,x in nm")
+    checks.check_voxel_size(source.voxel_size)
     with ExitStack() as stack:
         image = stack.enter_context(open_stack(source.image))
         labels = {

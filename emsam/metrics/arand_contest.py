@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from emsam.metrics.contingency import contingency
+from emsam.metrics.contingency import Contingency, contingency
 
 
-def arand_contest(truth: np.ndarray, pred: np.ndarray) -> float:
+def arand_contest(
+    truth: np.ndarray, pred: np.ndarray, *, table: Contingency | None = None
+) -> float:
     r"""Adapted Rand error, contest variant; 0 is perfect.
 
     .. math:: 1 - \frac{2 \sum_{ij} p_{ij}^2}{\sum_i a_i^2 + \sum_j b_j^2}
@@ -21,6 +23,8 @@ def arand_contest(truth: np.ndarray, pred: np.ndarray) -> float:
     ----------
     truth, pred
         Instance ids of one shape, 2D or 3D; 0 is background.
+    table
+        :func:`~emsam.metrics.contingency.contingency` of the two, where it is known already.
 
     Returns
     -------
@@ -38,7 +42,7 @@ def arand_contest(truth: np.ndarray, pred: np.ndarray) -> float:
            for connectomics, Front. Neuroanat. 9:142, 2015.
     .. [2] SNEMI3D challenge, https://snemi3d.grand-challenge.org/evaluation/
     """
-    table = contingency(truth, pred)
+    table = table or contingency(truth, pred)
     inside = table.truth_ids[table.truth] != 0
     if not inside.any():
         return float("nan")

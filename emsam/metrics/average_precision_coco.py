@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from emsam.metrics.contingency import Contingency, contingency
 from emsam.metrics.matching import Overlaps, object_overlaps
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -17,6 +18,7 @@ def average_precision_coco(
     *,
     threshold: float = 0.5,
     confidence: Mapping[int, float] | None = None,
+    table: Contingency | None = None,
 ) -> float:
     """Mean precision at 101 recalls (COCO); 1 is perfect.
 
@@ -31,7 +33,10 @@ def average_precision_coco(
     threshold
         Smallest intersection over union of a match.
     confidence
-        By predicted id; ``None`` ranks by size, the largest first.
+        By predicted id, any numbers, the most confident highest; ids that are missing come last.
+        ``None`` ranks by size, the largest first. Equals keep the order of their ids.
+    table
+        :func:`~emsam.metrics.contingency.contingency` of the two, where it is known already.
 
     Returns
     -------
@@ -48,7 +53,7 @@ def average_precision_coco(
     .. [1] Lin et al., Microsoft COCO: common objects in context, ECCV 2014;
            https://cocodataset.org/#detection-eval
     """
-    overlaps = object_overlaps(truth, pred)
+    overlaps = object_overlaps(table or contingency(truth, pred))
     if overlaps.truth_count == 0 or overlaps.pred_count == 0:
         empty = overlaps.truth_count == overlaps.pred_count
         return float("nan") if empty else 0.0
@@ -66,7 +71,7 @@ def _ranking(overlaps: Overlaps, confidence: Mapping[int, float] | None) -> np.n
     """Predicted objects, the most confident first; ties keep the order of their ids."""
     if confidence is None:
         return np.argsort(-overlaps.pred_sizes, kind="stable")
-    values = np.array([confidence.get(int(each), 0.0) for each in overlaps.pred_ids])
+    values = np.array([confidence.get(int(each), -np.inf) for each in overlaps.pred_ids])
     return np.argsort(-values, kind="stable")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 
-def grow_labels(labels: np.ndarray) -> np.ndarray:
+def grow_labels(labels: np.ndarray, *, voxel_size: Sequence[float] | None = None) -> np.ndarray:
     """Give every pixel that is 0 the id of the nearest object.
 
     Ground truths differ in how thick they draw a membrane; once objects touch, that thickness no
@@ -16,9 +18,13 @@ def grow_labels(labels: np.ndarray) -> np.ndarray:
     ----------
     labels
         Ids, 2D or 3D; without any object they are returned as they are.
+    voxel_size
+        Length of a pixel along each axis, in any one unit; ``None`` takes them as equal.
     """
     background = labels == 0
     if background.all() or not background.any():
         return labels
-    nearest = distance_transform_edt(background, return_distances=False, return_indices=True)
+    nearest = distance_transform_edt(
+        background, sampling=voxel_size, return_distances=False, return_indices=True
+    )
     return labels[tuple(nearest)]

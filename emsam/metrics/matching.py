@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from emsam.metrics.contingency import contingency
+from emsam.metrics.contingency import Contingency
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,8 @@ class Overlaps:
     pred_sizes: np.ndarray
 
 
-def object_overlaps(truth: np.ndarray, pred: np.ndarray) -> Overlaps:
-    """Intersection over union of every pair of objects that touch; 0 is no object."""
-    table = contingency(truth, pred)
+def object_overlaps(table: Contingency) -> Overlaps:
+    """Intersection over union of every pair of objects that share a pixel; 0 is no object."""
     truth_sizes, pred_sizes = table.truth_sizes, table.pred_sizes
     both = (table.truth_ids[table.truth] != 0) & (table.pred_ids[table.pred] != 0)
     rows, columns, shared = table.truth[both], table.pred[both], table.count[both]
@@ -53,17 +53,15 @@ def object_overlaps(truth: np.ndarray, pred: np.ndarray) -> Overlaps:
 
 
 def count_matches(overlaps: Overlaps, threshold: float) -> int:
-    """Largest number of one-to-one pairs with IoU ≥ ``threshold``.
+    """Largest number of one-to-one pairs with IoU ≥ ``threshold`` (Hopcroft and Karp).
 
-    Above 0.5 an object overlaps at most one other so far and counting is enough; at 0.5 and
-    below the pairs are assigned (Hungarian method).
+    Above 0.5 no two such pairs can share an object. At 0.5 they can, as two halves of an object
+    do; then the matching decides how many count, not the order of the ids.
     """
     good = overlaps.iou >= threshold
-    if threshold > 0.5:
-        return int(good.sum())
-    rows, row = np.unique(overlaps.truth[good], return_inverse=True)
-    columns, column = np.unique(overlaps.pred[good], return_inverse=True)
-    matrix = np.zeros((len(rows), len(columns)))
-    matrix[row, column] = 1.0
-    chosen = linear_sum_assignment(matrix, maximize=True)
-    return int(matrix[chosen].sum())
+    rows, columns = overlaps.truth[good], overlaps.pred[good]
+    if threshold > 0.5 or not rows.size:
+        return len(rows)
+    shape = (overlaps.truth_count, overlaps.pred_count)
+    graph = csr_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
+    return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())

@@ -1,4 +1,4 @@
-"""All metric variants of a task for one pair of label images."""
+"""All metric variants of a task for one slice."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from emsam.metrics.arand_contest import arand_contest
-from emsam.metrics.average_precision_accuracy import average_precision_accuracy
-from emsam.metrics.average_precision_coco import average_precision_coco
 from emsam.metrics.grow import grow_labels
-from emsam.metrics.variation_of_information import variation_of_information
+from emsam.metrics.task_scores import task_scores
 from emsam.params import Task
 
 PRIMARY: dict[Task, str] = {"neurites": "arand_contest_2d", "mitochondria": "ap50_accuracy_2d"}
 """The metric that ranks models of a task."""
-LOWER_IS_BETTER = frozenset({"arand_contest_2d", "voi_split_2d", "voi_merge_2d"})
+LOWER_IS_BETTER = frozenset(
+    f"{metric}_{dims}"
+    for metric in ("arand_contest", "voi_split", "voi_merge")
+    for dims in ("2d", "3d")
+)
 
 
 def score_slice(
@@ -40,22 +41,12 @@ def score_slice(
         ``False`` scores neurites as they were predicted.
     confidence
         By predicted id, for the COCO variants.
+
+    Raises
+    ------
+    ValueError
+        Different shapes, or ids that are no integers.
     """
-    if task == "neurites":
-        grown = grow_labels(pred) if grow else pred
-        split, merge = variation_of_information(truth, grown)
-        return {
-            "arand_contest_2d": arand_contest(truth, grown),
-            "voi_split_2d": split,
-            "voi_merge_2d": merge,
-        }
-    scores = {}
-    for percent in (50, 75):
-        threshold = percent / 100
-        scores[f"ap{percent}_accuracy_2d"] = average_precision_accuracy(
-            truth, pred, threshold=threshold
-        )
-        scores[f"ap{percent}_coco_2d"] = average_precision_coco(
-            truth, pred, threshold=threshold, confidence=confidence
-        )
-    return scores
+    if task == "neurites" and grow:
+        pred = grow_labels(pred)
+    return task_scores(truth, pred, task, confidence=confidence)

@@ -155,6 +155,23 @@ def test_score_refuses_other_shapes(lab: Laboratory, emsam: Callable[..., str]) 
     assert "other.tif: shape (2, 48, 40)" in line
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--dims", "4d"), "--dims 4d: give 2d or 3d"),
+        (("--dims", "3d", "--voxel-size", "30,8"), "--voxel-size 30,8: three numbers"),
+        (("--dims", "3d", "--voxel-size", "30,8,0"), "--voxel-size 30,8,0: give three positive"),
+        (("--voxel-size", "30,8,8"), "--voxel-size goes with --dims 3d"),
+    ],
+)
+def test_score_refuses_dimensions_it_does_not_know(
+    lab: Laboratory, emsam: Callable[..., str], options: tuple[str, ...], said: str
+) -> None:
+    write_pair(lab.path)
+    files = ("--truth", "ids.tif", "--pred", "ids.tif")
+    assert said in emsam("score", *files, "--task", "neurites", *options)
+
+
 def test_segment_refuses_before_it_loads_a_model(
     lab: Laboratory, emsam: Callable[..., str]
 ) -> None:

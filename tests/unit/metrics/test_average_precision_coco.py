@@ -1,35 +1,15 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from iou_tables import iou_table, objects_of
+from iou_tables import by_size, coco_by_the_book, objects_of
 from label_pairs import label_pairs, renamed
 
 from emsam.metrics.average_precision_coco import average_precision_coco
-
-
-def coco_by_the_book(
-    truth: np.ndarray, pred: np.ndarray, threshold: float, order: list[int]
-) -> float:
-    """COCO's rules in exact fractions; a tie of IoU goes to the later object, as in pycocotools."""
-    table, objects = iou_table(truth, pred), objects_of(truth)
-    free, hits, points = set(objects), 0, []
-    for seen, p in enumerate(order, start=1):
-        good = [(table[t, p], t) for t in free if table[t, p] >= Fraction(threshold)]
-        if good:
-            free.remove(max(good)[1])
-            hits += 1
-        points.append((Fraction(hits, len(objects)), Fraction(hits, seen)))
-    best = [
-        max((precision for recall, precision in points if recall >= Fraction(k, 100)), default=0)
-        for k in range(101)
-    ]
-    return float(sum(best) / 101)
 
 
 @given(label_pairs(), st.sampled_from([0.25, 0.5, 0.75]))
@@ -38,8 +18,7 @@ def test_equals_the_rules_in_fractions(
 ) -> None:
     truth, pred = pair
     if truth.any() and pred.any():
-        order = sorted(objects_of(pred), key=lambda p: (-int((pred == p).sum()), p))
-        expected = coco_by_the_book(truth, pred, threshold, order)
+        expected = coco_by_the_book(truth, pred, threshold, by_size(pred))
         assert average_precision_coco(truth, pred, threshold=threshold) == pytest.approx(expected)
 
 
@@ -82,6 +61,14 @@ def test_equal_confidences_keep_the_order_of_ids(
     for confidence in ({8: 0.5, 7: 0.5}, {7: 0.5, 8: 0.5}):
         got = average_precision_coco(*one_hit_one_false, confidence=confidence)
         assert got == pytest.approx(51 / 101)
+
+
+def test_an_object_without_a_confidence_comes_last(
+    one_hit_one_false: tuple[np.ndarray, np.ndarray],
+) -> None:
+    # confidences may be logits: below 0 is still more than none
+    got = average_precision_coco(*one_hit_one_false, confidence={7: -3.0})
+    assert got == pytest.approx(51 / 101)
 
 
 def test_an_object_found_twice_counts_once() -> None:

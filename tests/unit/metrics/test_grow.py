@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -31,3 +32,28 @@ def test_by_hand_and_the_input_is_left_alone() -> None:
     assert grow_labels(labels).tolist() in ([[3, 3, 3, 3, 8, 8]], [[3, 3, 3, 8, 8, 8]])
     assert grow_labels(labels).dtype == np.uint64
     assert (labels == before).all()
+
+
+@pytest.mark.parametrize(
+    ("voxel_size", "nearest"), [(None, 7), ((40.0, 8.0, 8.0), 8), ((8.0, 8.0, 8.0), 7)]
+)
+def test_what_is_nearest_depends_on_the_voxel_size(
+    voxel_size: tuple[float, float, float] | None, nearest: int
+) -> None:
+    # object 7 is one slice above the voxel in the corner, object 8 three voxels beside it
+    labels = np.zeros((2, 1, 4), int)
+    labels[1, 0, 0], labels[0, 0, 3] = 7, 8
+    assert grow_labels(labels, voxel_size=voxel_size)[0, 0, 0] == nearest
+
+
+@given(images, st.sampled_from([(30.0, 8.0, 8.0), (1.0, 2.0, 3.0)]))
+def test_every_voxel_gets_a_nearest_object_in_nm(
+    labels: np.ndarray, voxel_size: tuple[float, float, float]
+) -> None:
+    sides = np.array(voxel_size[-labels.ndim :])
+    grown = grow_labels(labels, voxel_size=tuple(sides))
+    inside = np.argwhere(labels)
+    for place in np.ndindex(labels.shape) if len(inside) else ():
+        distance = (((inside - place) * sides) ** 2).sum(axis=1)
+        close = inside[distance <= distance.min() * (1 + 1e-9)]
+        assert int(grown[place]) in {int(labels[tuple(each)]) for each in close}

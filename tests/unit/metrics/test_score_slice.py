@@ -53,6 +53,24 @@ def test_confidence_ranks_mitochondria() -> None:
     assert (by_size, ranked) == (pytest.approx(0.5), 1)
 
 
+def test_objects_whose_every_pixel_is_missed_still_count() -> None:
+    truth = np.array([[1, 1, 0, 2, 2, 0, 3, 3]])
+    pred = np.array([[1, 1, 0, 0, 0, 0, 0, 0]])
+    scores = score_slice(truth, pred, "mitochondria")
+    assert scores["ap50_accuracy_2d"] == pytest.approx(1 / 3)
+    assert scores["ap50_coco_2d"] == pytest.approx(34 / 101)  # recalls 0, 0.01 … 0.33
+    # six pixels in true objects, four of them alone: Σp² = Σb² = 4 + 4, Σa² = 12
+    neurites = score_slice(truth, pred, "neurites", grow=False)
+    assert neurites["arand_contest_2d"] == pytest.approx(1 - 2 * 8 / (12 + 8))
+
+
+def test_slices_of_other_shapes_are_refused() -> None:
+    ids = np.ones((2, 3), int)
+    for task in TASKS:
+        with pytest.raises(ValueError, match="shape"):
+            score_slice(ids, ids.T, task)
+
+
 def test_every_task_has_a_primary_metric_among_its_scores() -> None:
     ids = np.eye(4, dtype=np.uint8)
     for task in TASKS:

@@ -14,7 +14,7 @@ from emsam.data.readers import open_stack
 from emsam.errors import InputError
 from emsam.params import SegmentParams
 from emsam.segment.slices import segment_slice
-from emsam.segment.stacks import score_stacks, segment_stack, stack_output
+from emsam.segment.stacks import score_stack_3d, score_stacks, segment_stack, stack_output
 
 PARAMS = SegmentParams(tile=32, halo=4, min_size=0)
 
@@ -126,3 +126,27 @@ def test_files_that_cannot_be_scored_are_refused(
             score_stacks(good, wrong, "neurites", grow=True)
     with pytest.raises(InputError, match="dendrites"):
         score_stacks(good, good, "dendrites", grow=True)
+
+
+def test_scores_of_two_files_in_3d(write_tiff: Callable[..., Path], id_stack: np.ndarray) -> None:
+    anew = id_stack + 10 * np.arange(5, dtype=np.uint16).reshape(5, 1, 1) * (id_stack > 0)
+    files = write_tiff("t.tif", id_stack), write_tiff("p.tif", anew)
+    slices = score_stacks(*files, "neurites", grow=True)
+    assert {mean["mean"] for mean in slices["means"]} == {0}
+    volume = score_stack_3d(*files, "neurites", grow=True, voxel_size=(30, 8, 8))
+    # six objects in five parts each: 1 − 2·5 / (25 + 5); log2(5) bits
+    expected = {"arand_contest_3d": 2 / 3, "voi_split_3d": math.log2(5), "voi_merge_3d": 0}
+    assert {mean["metric"]: mean["mean"] for mean in volume["means"]} == pytest.approx(expected)
+    assert {row["metric"]: row["value"] for row in volume["rows"]} == pytest.approx(expected)
+    assert all(math.isnan(mean["low"]) for mean in volume["means"])
+
+
+def test_what_cannot_be_scored_in_3d_is_refused(
+    write_tiff: Callable[..., Path], id_stack: np.ndarray
+) -> None:
+    good, short = write_tiff("good.tif", id_stack), write_tiff("short.tif", id_stack[:-1])
+    with pytest.raises(InputError, match="short"):
+        score_stack_3d(good, short, "neurites", grow=True, voxel_size=(1, 1, 1))
+    for size in ((30, 0, 8), (math.nan, 8, 8), (30, 8, -8), (math.inf, 8, 8)):
+        with pytest.raises(InputError, match="voxel-size"):
+            score_stack_3d(good, good, "neurites", grow=True, voxel_size=size)
