@@ -225,11 +225,12 @@ def score(
 
     if dims not in ("2d", "3d"):
         raise InputError(f"--dims {dims}: give 2d or 3d")
-    if dims == "3d":
-        sides = triple("--voxel-size", voxel_size or "1,1,1", float)
-        document = score_stack_3d(truth, pred, task, grow=grow, voxel_size=sides)
-    elif voxel_size:
+    if voxel_size and dims == "2d":
         raise InputError("--voxel-size goes with --dims 3d; slices are grown by pixels")
-    else:
-        document = score_stacks(truth, pred, task, grow=grow)
+    sides = triple("--voxel-size", voxel_size or "1,1,1", float)
+    with progress(f"scoring {pred}") as report:
+        if dims == "3d":
+            document = score_stack_3d(truth, pred, task, grow=grow, voxel_size=sides)
+        else:
+            document = score_stacks(truth, pred, task, grow=grow, progress=report)
     emit(document, as_json, score_lines(f"{pred} against {truth}", document["means"]))

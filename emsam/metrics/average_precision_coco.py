@@ -24,7 +24,8 @@ def average_precision_coco(
 
     Predicted objects are taken in order of confidence; each is matched to the free true object
     it overlaps most, if their IoU is at least ``threshold``. Precision is made monotonous and
-    read off at the recalls 0, 0.01, …, 1.
+    read off at the recalls 0, 0.01, …, 1. A recall that is one of these to the digit counts for
+    it; pycocotools may lose such a point, worth 1/101, to rounding.
 
     Parameters
     ----------

@@ -77,7 +77,14 @@ def segment_stack(
     return count
 
 
-def score_stacks(truth: Path, pred: Path, task: str, *, grow: bool) -> dict[str, Any]:
+def score_stacks(
+    truth: Path,
+    pred: Path,
+    task: str,
+    *,
+    grow: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
     """``means`` with intervals and ``rows`` per slice of two label files.
 
     Raises
@@ -86,10 +93,11 @@ def score_stacks(truth: Path, pred: Path, task: str, *, grow: bool) -> dict[str,
         A file that cannot be read, an unknown task, ids that are no integers, other shapes.
     """
     with _label_pair(truth, pred, task) as (known, a, b):
-        pairs = [
-            (z, score_slice(true, guess, known, grow=grow))
-            for z, (true, guess) in enumerate(zip(a, b, strict=True))
-        ]
+        pairs = []
+        for z, (true, guess) in enumerate(zip(a, b, strict=True)):
+            pairs.append((z, score_slice(true, guess, known, grow=grow)))
+            if progress:
+                progress(z + 1, a.shape[0])
     return {
         "task": task,
         "dims": "2d",
