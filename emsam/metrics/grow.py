@@ -24,7 +24,12 @@ def grow_labels(labels: np.ndarray, *, voxel_size: Sequence[float] | None = None
     background = labels == 0
     if background.all() or not background.any():
         return labels
+    width = labels.shape[-1]
+    if width % 256 == 0:
+        # rows a power of two apart share cache lines: a few more columns halve the time
+        beyond = [(0, 0)] * (labels.ndim - 1) + [(0, 16)]
+        background = np.pad(background, beyond, constant_values=True)
     nearest = distance_transform_edt(
         background, sampling=voxel_size, return_distances=False, return_indices=True
     )
-    return labels[tuple(nearest)]
+    return labels[tuple(nearest[..., :width])]
