@@ -26,6 +26,7 @@ def score_slice(
     *,
     grow: bool = True,
     confidence: Mapping[int, float] | None = None,
+    labelled: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Scores of one slice, by the variant's name.
 
@@ -41,6 +42,8 @@ def score_slice(
         ``False`` scores neurites as they were predicted.
     confidence
         By predicted id, for the COCO variants.
+    labelled
+        (y, x) bool: pixels that count. The others are background in both images, after growing.
 
     Raises
     ------
@@ -49,4 +52,6 @@ def score_slice(
     """
     if task == "neurites" and grow:
         pred = grow_labels(pred)
+    if labelled is not None:
+        truth, pred = truth * labelled, pred * labelled
     return task_scores(truth, pred, task, confidence=confidence)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY, score_slice
-from emsam.params import TASKS
+from emsam.params import TASKS, Task
 
 NEURITES = {"arand_contest_2d", "voi_split_2d", "voi_merge_2d"}
 MITOCHONDRIA = {"ap50_accuracy_2d", "ap75_accuracy_2d", "ap50_coco_2d", "ap75_coco_2d"}
@@ -78,3 +78,20 @@ def test_every_task_has_a_primary_metric_among_its_scores() -> None:
         assert PRIMARY[task] in scores
         for name, value in scores.items():
             assert value == pytest.approx(0 if name in LOWER_IS_BETTER else 1)
+
+
+@pytest.mark.parametrize("task", ["neurites", "mitochondria"])
+def test_what_nobody_labelled_counts_for_nothing(task: Task) -> None:
+    truth = np.zeros((20, 30), np.uint64)
+    truth[2:8, 2:9] = 1
+    truth[10:18, 4:14] = 2
+    nobody = np.uint64(2**60)
+    truth[:, 15:] = nobody
+    pred = np.where(truth == nobody, 0, truth)
+    pred[4:9, 16:28] = 7  # an object where nobody looked
+    labelled = truth != nobody
+    perfect = score_slice(truth, pred, task, labelled=labelled)
+    counted = score_slice(truth, pred, task)
+    for metric, value in perfect.items():
+        assert value == pytest.approx(0 if metric in LOWER_IS_BETTER else 1)
+        assert counted[metric] != pytest.approx(value)
