@@ -98,8 +98,7 @@ def job(arguments: argparse.Namespace, *, cached: bool) -> Params:
         f"model.encoder={arguments.encoder}", f"model.weights={SHA256}", "train.mode=decoder",
         "train.patches=grid", f"train.patch={arguments.patch}", f"train.steps={arguments.steps}",
         f"train.cached_features={str(cached).lower()}", "train.validate_slices=1",
-        "augment.flips=false", "augment.gain=0", "augment.offset=0", "augment.gamma=0",
-        "augment.noise=0", *arguments.set,
+        "augment.flips=false", "augment.amount=0", *arguments.set,
     ])  # fmt: skip
 
 

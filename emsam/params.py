@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from emsam.augment_params import AugmentParams, FrozenModel, Positive
 from emsam.errors import InputError
 
 Task = Literal["neurites", "mitochondria"]
@@ -26,15 +27,10 @@ CHANNELS: dict[Task, tuple[Channel, ...]] = {
 """What a network predicts where nothing else is asked for."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Positive = Annotated[int, Field(ge=1)]
 Widths = tuple[Positive, ...]
 
 
-class DataParams(_Frozen):
+class DataParams(FrozenModel):
     """The data set that ``dvc repro`` ingests and trains on."""
 
     name: str = "demo"
@@ -44,7 +40,7 @@ class DataParams(_Frozen):
     seed: int = Field(0, ge=0)
 
 
-class ModelParams(_Frozen):
+class ModelParams(FrozenModel):
     """Which network.
 
     ``emsam`` is SAM's encoder with our U-shaped decoder, ``published`` the same encoder with the
@@ -70,7 +66,7 @@ class ModelParams(_Frozen):
     )
 
 
-class TargetParams(_Frozen):
+class TargetParams(FrozenModel):
     """What the network predicts."""
 
     channels: tuple[Channel, ...] | None = Field(
@@ -107,21 +103,7 @@ class TargetParams(_Frozen):
         return channels
 
 
-class AugmentParams(_Frozen):
-    """Random changes of a training patch; all are drawn from (seed, step)."""
-
-    flips: bool = True
-    gain: float = Field(0.15, ge=0, description="contrast factor in 1 ± gain")
-    offset: float = Field(0.10, ge=0, description="brightness shift, images in [0, 1]")
-    gamma: float = Field(0.25, ge=0, description="exponent in exp(± gamma)")
-    noise: float = Field(0.04, ge=0, description="largest standard deviation of Gaussian noise")
-
-    @property
-    def changes_grey_values(self) -> bool:
-        return bool(self.gain or self.offset or self.gamma or self.noise)
-
-
-class LossParams(_Frozen):
+class LossParams(FrozenModel):
     """Weights of the losses, which are added up; 0 leaves one out."""
 
     cross_entropy: float = Field(1.0, ge=0, description="of all but distances")
@@ -143,7 +125,7 @@ class LossParams(_Frozen):
         return self
 
 
-class TrainParams(_Frozen):
+class TrainParams(FrozenModel):
     """The optimisation. The budget is ``steps``, ``minutes``, or whichever ends first."""
 
     mode: Literal["full", "lora", "decoder"] = Field(
@@ -208,7 +190,7 @@ class TrainParams(_Frozen):
         return self
 
 
-class SegmentParams(_Frozen):
+class SegmentParams(FrozenModel):
     """From maps to instances."""
 
     threshold: float = Field(0.6, gt=0, lt=1, description="interior probability of an object")
@@ -227,7 +209,7 @@ class SegmentParams(_Frozen):
         return self
 
 
-class EvaluateParams(_Frozen):
+class EvaluateParams(FrozenModel):
     """How a model is judged."""
 
     split: Literal["val", "test"] = "test"
@@ -236,7 +218,7 @@ class EvaluateParams(_Frozen):
     figures: int = Field(3, ge=0, description="slices drawn as image | truth | prediction | errors")
 
 
-class Params(_Frozen):
+class Params(FrozenModel):
     """Everything that decides a result, and nothing else."""
 
     task: Task = "neurites"
@@ -271,10 +253,11 @@ class Params(_Frozen):
             raise ValueError(
                 "loss.deep_supervision: model.name = 'published' has no heads for it; set it to 0"
             )
-        if self.train.cached_features and self.augment.changes_grey_values:
+        if self.train.cached_features and self.augment.beyond_flips:
+            on = ", ".join(f"augment.{name}" for name in self.augment.beyond_flips)
             raise ValueError(
-                "train.cached_features: grey values cannot be augmented behind the encoder; set "
-                "augment.gain, offset, gamma and noise to 0"
+                "train.cached_features: behind the encoder nothing but flips can be augmented; "
+                f"set augment.amount to 0, or each of these: {on}"
             )
         return self
 
@@ -403,7 +386,7 @@ def _explain(error: ValidationError) -> str:
 def _nearest(path: list[str]) -> str:
     """The remedy for a key that does not exist: the nearest of all known keys."""
     known = list(flatten(Params().model_dump()))
-    sections = sorted({key.split(".")[0] for key in known if "." in key})
+    sections = sorted({key[:dot] for key in known for dot in _dots(key)})
     siblings = [
         key.rsplit(".", 1)[-1] for key in known + sections if key.split(".")[:-1] == path[:-1]
     ]
@@ -414,3 +397,7 @@ def _nearest(path: list[str]) -> str:
     if near:
         return f"did you mean {'.'.join([*path[:-1], near[0]])}?"
     return f"known here: {', '.join(siblings)}" if siblings else f"known: {', '.join(sections)}"
+
+
+def _dots(key: str) -> list[int]:
+    return [place for place, letter in enumerate(key) if letter == "."]

@@ -1,1 +1,1 @@
-"""Volumes: readers, the OME-Zarr store, checks, the synthetic volume, patches, augmentation."""
+"""Volumes: readers, the OME-Zarr store, checks, the synthetic volume, patches."""

@@ -21,13 +21,14 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from emsam.data.patches import Batch, PatchSampler
+from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
 from emsam.model.build import build_model
 from emsam.model.lora import adapters, load_merged_state, merged_state
 from emsam.model.weights import load_encoder_weights
 from emsam.params import Params, TrainParams
 from emsam.segment.evaluate import evaluate_slices, summarize
+from emsam.train.augment.augmenter import Augmenter
 from emsam.train.features import FeatureCache, feature_key
 from emsam.train.losses import segmentation_loss
 from emsam.train.modes import choose_what_learns, parameter_groups
@@ -78,17 +79,17 @@ def train(run: RunDirectory) -> str:
     validation = _validation_slices(volume, params)
     model, optimizer = _setup(fabric, run)
     features = _cached_features(run, sampler)
+    augmenter = Augmenter.of_job(params, fabric.device)
     progress = _resume(run, fabric, model, optimizer)
     logged = run.mend_metrics()
     clock = _Clock(run, progress, budget)
 
-    read = partial(_read_batch, sampler, features, budget.batch_size)
+    read = partial(_read_batch, sampler, augmenter, features, budget.batch_size)
     with _stop_on_signal() as stop, _prefetch(read, progress.step) as batches:
         while (fraction := progress.fraction(budget)) < 1 and not stop:
             began = time.monotonic()
             _set_learning_rates(optimizer, budget, fraction)
-            batch, taps = next(batches)
-            loss, norm = _step(fabric, model, optimizer, params, batch, taps)
+            loss, norm = _step(fabric, model, optimizer, params, *next(batches))
             progress.step += 1
             progress.seconds += time.monotonic() - began
             line: dict[str, Any] = {"step": progress.step, "seconds": round(progress.seconds, 3)}
@@ -135,10 +136,20 @@ def _cached_features(run: RunDirectory, sampler: PatchSampler) -> FeatureCache |
 
 
 def _read_batch(
-    sampler: PatchSampler, features: FeatureCache | None, size: int, step: int
-) -> tuple[Batch, np.ndarray | None]:
+    sampler: PatchSampler,
+    augmenter: Augmenter,
+    features: FeatureCache | None,
+    size: int,
+    step: int,
+) -> tuple[Tensor, Tensor, np.ndarray | None]:
+    """Images and ids on the device, and cached features.
+
+    On a GPU this queues work on the default stream, as the training itself does: no batch is
+    used before it is ready.
+    """
     batch = sampler.batch(step, size)
-    return batch, features.read(batch.places) if features else None
+    images, ids = augmenter(batch, step)
+    return images, ids, features.read(batch.places) if features else None
 
 
 def _step(
@@ -146,13 +157,13 @@ def _step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     params: Params,
-    batch: Batch,
+    images: Tensor,
+    ids: Tensor,
     taps: np.ndarray | None,
 ) -> tuple[float, float]:
     """One update; returns the loss and the norm of the gradient before clipping."""
     model.train()
-    images = fabric.to_device(torch.from_numpy(batch.images)[:, None])  # (n, 1, y, x)
-    ids = fabric.to_device(torch.from_numpy(batch.labels))  # (n, y, x)
+    images = images[:, None]  # (n, 1, y, x)
     layout = torch.channels_last if params.train.channels_last else torch.contiguous_format
     known_features = () if taps is None else (fabric.to_device(torch.from_numpy(taps)).unbind(1),)
     target, known = make_targets(ids, params)

@@ -14,7 +14,6 @@ pytestmark = pytest.mark.slow
 
 EMSAM = ("model.name=emsam", "model.decoder_widths=[4,6,8,8]", "train.steps=6")
 TRAIN = ("train", "--data", "tiny", "--run")
-PLAIN = ("augment.gain=0", "augment.offset=0", "augment.gamma=0", "augment.noise=0")
 
 
 def weights_of(lab: Laboratory, run: str) -> dict[str, torch.Tensor]:
@@ -43,7 +42,7 @@ def test_an_encoder_is_taken_on_frozen_and_adapted(
     first = encoder_of(weights_of(lab, "runs/first"))
 
     frozen = overrides(
-        *pretrained, *PLAIN, "train.mode=decoder", "train.patches=grid",
+        *pretrained, "augment.amount=0", "train.mode=decoder", "train.patches=grid",
         "train.cached_features=true",
     )  # fmt: skip
     refused = lab.run(*TRAIN, "runs/frozen", *frozen, status=2)

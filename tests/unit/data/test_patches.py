@@ -6,14 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emsam.data.augment import ORIENTATIONS, change_grey_values, orient
 from emsam.data.ingest import Source, ingest_volume
-from emsam.data.patches import UNLABELLED, PatchSampler
+from emsam.data.patches import ORIENTATIONS, UNLABELLED, PatchSampler, orient
 from emsam.data.store import Volume
 from emsam.errors import InputError
-from emsam.params import AugmentParams
 
-PLAIN = AugmentParams(flips=False, gain=0, offset=0, gamma=0, noise=0)
 Ingest = Callable[[np.ndarray, np.ndarray], Volume]
 
 
@@ -33,9 +30,8 @@ def ingest(tmp_path: Path, write_tiff: Callable[..., Path]) -> Ingest:
     return make
 
 
-def sampler(volume: Volume, *, seed: int = 0, augment: AugmentParams | None = None) -> PatchSampler:
-    augment = AugmentParams() if augment is None else augment
-    return PatchSampler(volume, "neurites", size=32, seed=seed, augment=augment)
+def sampler(volume: Volume, *, seed: int = 0, flips: bool = True, margin: int = 0) -> PatchSampler:
+    return PatchSampler(volume, "neurites", size=32, seed=seed, flips=flips, margin=margin)
 
 
 def test_a_batch_depends_on_seed_and_step_alone(synthetic_volume: Volume) -> None:
@@ -61,14 +57,14 @@ def test_unlabelled_pixels_are_marked(ingest: Ingest, dtype: type) -> None:
     image = np.random.default_rng(0).integers(0, 255, ids.shape, np.uint8)
     volume = ingest(image, ids)
     patches = PatchSampler(
-        volume, "neurites", size=32, seed=0, augment=PLAIN, unlabelled=nobody
+        volume, "neurites", size=32, seed=0, flips=False, unlabelled=nobody
     ).batch(0, 1)
     np.testing.assert_array_equal(patches.labels[0] == UNLABELLED, ids[0] == nobody)
     assert len(np.unique(patches.labels)) == 3
 
 
 def test_shapes_types_and_range(synthetic_volume: Volume) -> None:
-    images, labels, _ = sampler(synthetic_volume).batch(0, 5)
+    images, labels, *_ = sampler(synthetic_volume).batch(0, 5)
     assert (images.shape, images.dtype) == ((5, 32, 32), np.float32)
     assert (labels.shape, labels.dtype) == ((5, 32, 32), np.int32)
     assert images.min() >= 0
@@ -87,17 +83,16 @@ def test_patches_come_from_the_split_and_not_from_missing_sections(ingest: Inges
 def test_patches_reach_every_corner_of_a_slice(ingest: Ingest) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (5, 34, 33), dtype=np.uint8)
     ids = np.broadcast_to(np.arange(1, 34 * 33 + 1).reshape(34, 33), grey.shape).astype(np.uint16)
-    draw = sampler(ingest(grey, ids), augment=PLAIN)
+    draw = sampler(ingest(grey, ids), flips=False)
     seen = {int(id_) for step in range(30) for id_ in np.unique(draw.batch(step, 4).labels)}
     assert seen == set(range(1, 34 * 33 + 1))
 
 
 def test_image_and_labels_are_turned_together(ingest: Ingest) -> None:
     ids = np.random.default_rng(0).integers(1, 256, (5, 40, 48), dtype=np.uint8)
-    only_flips = AugmentParams(gain=0, offset=0, gamma=0, noise=0)
-    draw = sampler(ingest(ids, ids), augment=only_flips)
+    draw = sampler(ingest(ids, ids))
     for step in range(10):
-        images, labels, _ = draw.batch(step, 2)
+        images, labels, *_ = draw.batch(step, 2)
         np.testing.assert_allclose(images * 255, labels, atol=1e-3)
 
 
@@ -106,27 +101,20 @@ def test_large_ids_stay_objects_of_their_own(first: int, ingest: Ingest) -> None
     grey = np.random.default_rng(0).integers(0, 256, (5, 32, 32), dtype=np.uint8)
     ids = np.zeros((5, 32, 32), np.uint64)
     ids[:, :, :10], ids[:, :, 10:20] = first, 2 * first
-    labels = sampler(ingest(grey, ids), augment=PLAIN).batch(0, 1).labels
+    labels = sampler(ingest(grey, ids), flips=False).batch(0, 1).labels
     assert (labels[0, :, :20] > 0).all()
     assert (labels[0, :, 20:] == 0).all()
     assert labels[0, 0, 0] != labels[0, 0, 15]
 
 
 def test_what_cannot_be_trained_on_is_refused(synthetic_volume: Volume) -> None:
-    plain = {"size": 32, "seed": 0, "augment": PLAIN}
+    plain = {"size": 32, "seed": 0, "flips": False}
     with pytest.raises(InputError, match="dendrites"):
         PatchSampler(synthetic_volume, "dendrites", **plain)
     with pytest.raises(InputError, match=r"train\.patch"):
         PatchSampler(synthetic_volume, "neurites", **plain | {"size": 112})
     with pytest.raises(InputError, match="holdout"):
         PatchSampler(synthetic_volume, "neurites", split="holdout", **plain)
-
-
-def test_no_augmentation_is_the_image_itself() -> None:
-    rng = np.random.default_rng(0)
-    image = rng.random((32, 32), dtype=np.float32)
-    np.testing.assert_array_equal(change_grey_values(rng, image, PLAIN), image)
-    np.testing.assert_array_equal(orient(image, 0), image)
 
 
 def test_the_eight_positions_of_a_square_all_differ() -> None:
@@ -137,8 +125,7 @@ def test_the_eight_positions_of_a_square_all_differ() -> None:
 def test_a_grid_covers_each_slice_and_is_all_that_is_drawn(ingest: Ingest) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (5, 70, 64), dtype=np.uint8)
     ids = np.broadcast_to(np.arange(1, 70 * 64 + 1).reshape(70, 64), grey.shape).astype(np.uint16)
-    flips = AugmentParams(gain=0, offset=0, gamma=0, noise=0)
-    draw = PatchSampler(ingest(grey, ids), "neurites", size=32, seed=0, augment=flips, grid=True)
+    draw = PatchSampler(ingest(grey, ids), "neurites", size=32, seed=0, flips=True, grid=True)
     places = draw.grid_places()
     corners = {(place.y, place.x) for place in places}
     assert corners == {(y, x) for y in (0, 32, 38) for x in (0, 32)}
@@ -148,3 +135,21 @@ def test_a_grid_covers_each_slice_and_is_all_that_is_drawn(ingest: Ingest) -> No
     batch = batches[0]
     for image, place in zip(batch.images, batch.places, strict=True):
         np.testing.assert_array_equal(image, draw.image(place))
+
+
+@pytest.mark.parametrize(("margin", "window"), [(0, 32), (3, 38), (4, 40), (9, 40)])
+def test_a_window_holds_its_patch_and_lies_in_the_slice(
+    margin: int, window: int, ingest: Ingest
+) -> None:
+    ids = np.arange(1, 40 * 48 + 1, dtype=np.uint16).reshape(1, 40, 48).repeat(5, axis=0)
+    grey = np.random.default_rng(0).integers(0, 256, ids.shape, dtype=np.uint8)
+    volume = ingest(grey, ids)
+    alone, wide = sampler(volume), sampler(volume, margin=margin)
+    for step in range(12):
+        patches, windows = alone.batch(step, 4), wide.batch(step, 4)
+        assert windows.places == patches.places
+        assert windows.labels.shape == windows.images.shape == (4, window, window)
+        for number, (y, x) in enumerate(windows.corners):
+            here = (number, slice(y, y + 32), slice(x, x + 32))
+            np.testing.assert_array_equal(windows.labels[here], patches.labels[number])
+            np.testing.assert_array_equal(windows.images[here], patches.images[number])

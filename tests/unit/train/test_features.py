@@ -46,8 +46,8 @@ def job(*overrides: str) -> Params:
     return load_params(None, [
         "model.weights=c0ffee", "train.mode=decoder", "train.patches=grid", "train.patch=48",
         "model.decoder_widths=[4,6,8,8]", "train.steps=4", "train.checkpoint_every=2",
-        "train.validate_slices=1", "segment.tile=48", "segment.halo=16", "augment.gain=0",
-        "augment.offset=0", "augment.gamma=0", "augment.noise=0", *overrides,
+        "train.validate_slices=1", "segment.tile=48", "segment.halo=16", "augment.amount=0",
+        *overrides,
     ])  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from emsam.augment_params import AugmentParams
 from emsam.errors import InputError
 from emsam.model.build import build_model
 from emsam.params import Params, load_params
@@ -11,6 +12,7 @@ from emsam.train.modes import choose_what_learns, parameter_groups
 
 SMALL = ("model.decoder_widths=[4,6,8,8]", "model.unet_widths=[4,6]")
 FROZEN = (*SMALL, "model.weights=abcdef")
+EACH_OFF = tuple(f"augment.{name}=0" for name in AugmentParams().beyond_flips)
 
 
 def network(*overrides: str) -> tuple[nn.Module, Params]:
@@ -105,7 +107,12 @@ def test_norms_biases_and_positions_do_not_decay() -> None:
         (
             ["train.cached_features=true", "train.mode=decoder", "train.patches=grid",
              "model.weights=official"],
-            "augment.gain",
+            "set augment.amount to 0, or each of these: augment.scale, .*, augment.missing",
+        ),
+        (
+            ["train.cached_features=true", "train.mode=decoder", "train.patches=grid",
+             "model.weights=official", *EACH_OFF, "augment.blur=1"],
+            "each of these: augment.blur$",
         ),
         (["train.lora_places=[]"], "lora_places"),
         (["train.lora_places=[head]"], "qkv"),
