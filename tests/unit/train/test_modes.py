@@ -56,7 +56,7 @@ def test_lora_adds_to_the_places_that_are_named() -> None:
     of_encoder = {name for name in learning(model) if name.startswith("encoder.")}
     assert len(of_encoder) == 2 * 2 * 4  # down and up, two places, four blocks
     assert all(".lora_" in name and (".qkv." in name or ".lin2." in name) for name in of_encoder)
-    assert model.get_parameter("encoder.vit.blocks.0.attn.qkv.lora_up").shape == (3 * 192, 3)
+    assert model.get_parameter("encoder.vit.blocks.0.attn.qkv.lora_up").shape == (3 * 128, 3)
 
 
 def test_each_block_learns_slower_than_the_next() -> None:
