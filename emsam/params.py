@@ -191,10 +191,43 @@ class TrainParams(FrozenModel):
 
 
 class SegmentParams(FrozenModel):
-    """From maps to instances."""
+    """From maps to instances; docs/instances.md compares the methods."""
 
-    threshold: float = Field(0.6, gt=0, lt=1, description="interior probability of an object")
-    min_size: int = Field(50, ge=0, description="pixels; smaller seeds are dropped")
+    method: Literal["seeds", "agglomerate", "multicut", "mutex", "distance"] = Field(
+        "agglomerate", description="how pixels become objects; distance needs a distance channel"
+    )
+    threshold: float = Field(
+        0.9, gt=0, lt=1, description="interior probability in which seeds or fragments begin"
+    )
+    merge: float = Field(
+        0.45,
+        gt=0,
+        lt=1,
+        description="agglomerate, multicut: mean affinity above which two fragments are one object",
+    )
+    foreground: float = Field(
+        0.5, ge=0, lt=1, description="foreground probability above which a pixel is of an object"
+    )
+    min_size: int = Field(50, ge=0, description="pixels; smaller seeds and objects are dropped")
+    mutex_stride: int = Field(
+        4, ge=1, description="mutex: of the long-range affinities every n-th in y and in x is used"
+    )
+    mutex_bias: float = Field(
+        0.0, ge=-1, le=1, description="mutex: added to neighbour affinities; above 0 merges more"
+    )
+    seed_depth: float = Field(
+        1.0, gt=0, description="distance: least depth, pixels, of the neck between two objects"
+    )
+    augmentations: Literal[1, 8] = Field(
+        1, description="flips and turns of a slice whose maps are averaged"
+    )
+    link_overlap: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="pixels shared by profiles of neighbouring slices, over the geometric mean of "
+        "their sizes, above which they are linked in 3D",
+    )
     tile: int = Field(
         256, ge=32, description="side of an inference tile, pixels; best as large as train.patch"
     )

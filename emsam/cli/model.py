@@ -190,18 +190,24 @@ def segment(
     image: Annotated[Path, typer.Argument(metavar="INPUT", help="Grey TIFF stack or slice.")],
     model: Annotated[str, typer.Option(help="Run directory, NAME@champion or NAME/VERSION.")],
     out: Annotated[Path, typer.Option(help="TIFF of instance ids, slice by slice.")],
+    link: Annotated[
+        str, typer.Option(help="2d numbers the objects of each slice, 3d those of the stack.")
+    ] = "2d",
     overwrite: Annotated[bool, typer.Option(help="Replace OUT if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Segment an image stack with a model."""
+    from emsam.errors import InputError
     from emsam.registry.models import open_model
     from emsam.segment.stacks import segment_stack, stack_output
     from emsam.settings import Settings
 
+    if link not in ("2d", "3d"):
+        raise InputError(f"--link {link}: objects are linked in 2d or in 3d")
     stack_output(out, overwrite)
     network, params = open_model(model, Settings())
     with progress(f"segmenting {image}") as report:
-        count = segment_stack(network, image, out, params.segment, report)
+        count = segment_stack(network, image, out, params, report, link=link == "3d")
     document = {"input": str(image), "model": model, "out": str(out), "objects": count}
     emit(document, as_json, [f"{out}: {count} objects"])
 

@@ -22,7 +22,7 @@ class SlicePredictor(PythonModel):
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
         from emsam.segment.slices import segment_slice
 
-        return segment_slice(self._model, np.asarray(model_input), self._params.segment)
+        return segment_slice(self._model, np.asarray(model_input), self._params)
 
 
 set_model(SlicePredictor())

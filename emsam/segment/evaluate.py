@@ -49,9 +49,7 @@ def evaluate_slices(
     model.eval()
     for done, z in enumerate(slices, start=1):
         image, truth = volume.image(z), volume.labels(params.task, z)
-        pred, confidence = make_instances(
-            predict_maps(model, image, params.segment), params.segment
-        )
+        pred, confidence = make_instances(predict_maps(model, image, params), params)
         by_id = {number: float(value) for number, value in enumerate(confidence, start=1)}
         scores = score_slice(truth, pred, params.task, confidence=by_id)
         yield SliceResult(z, image, truth, pred, scores)

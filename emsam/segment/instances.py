@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import label
-from skimage.segmentation import watershed
 
-from emsam.params import SegmentParams
+from emsam.errors import InputError
+from emsam.params import Params
+from emsam.segment.channels import DISTANCE, FOREGROUND, affinity_channels, channel_index
+from emsam.segment.distance import split_at_necks
+from emsam.segment.fragments import drop_small, grow_seeds, interior_map, make_fragments
+from emsam.segment.mutex import join_unless_excluded
+from emsam.segment.region_graph import join_by_affinity
 
 
-def make_instances(maps: np.ndarray, params: SegmentParams) -> tuple[np.ndarray, np.ndarray]:
-    """Objects of a slice.
-
-    The interior of an object is where the foreground and the affinities to both neighbours are
-    likely together. Connected parts of the interior above ``params.threshold`` are the seeds;
-    a watershed grows them over the rest of the foreground.
+def make_instances(maps: np.ndarray, params: Params) -> tuple[np.ndarray, np.ndarray]:
+    """Objects of a slice, by ``params.segment.method``.
 
     Parameters
     ----------
@@ -27,13 +27,71 @@ def make_instances(maps: np.ndarray, params: SegmentParams) -> tuple[np.ndarray,
         (y, x) int32, 0 = background or membrane; numbered from 1.
     confidence : ndarray
         Mean interior probability of each object, float32; entry k belongs to id k + 1.
+
+    Raises
+    ------
+    InputError
+        ``segment.method = distance`` with a network that predicts no distance.
     """
-    foreground = maps[0]
-    interior = foreground * np.minimum(maps[1], maps[2])
-    seeds, _ = label(interior > params.threshold)
-    size = np.bincount(seeds.ravel())
-    seeds[size[seeds] < params.min_size] = 0
-    ids = watershed(-interior, seeds, mask=(foreground > 0.5) | (seeds > 0))
+    segment = params.segment
+    interior = interior_map(maps)
+    mask = maps[channel_index(FOREGROUND, params.targets)] > segment.foreground
+    ids = _METHODS[segment.method](maps, interior, mask, params)
+    return _finish(drop_small(ids, segment.min_size), interior)
+
+
+def _seeds(maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params) -> np.ndarray:
+    segment = params.segment
+    return grow_seeds(interior, segment.threshold, segment.min_size, mask)
+
+
+def _region_graph(
+    maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params
+) -> np.ndarray:
+    segment = params.segment
+    affinities = maps[affinity_channels(params.targets)]
+    ids = join_by_affinity(
+        make_fragments(interior, affinities[:2], segment.threshold, segment.min_size),
+        affinities,
+        params.targets.offsets,
+        segment.merge,
+        multicut=segment.method == "multicut",
+    )
+    return np.where(mask, ids, 0)
+
+
+def _mutex(maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params) -> np.ndarray:
+    return join_unless_excluded(
+        maps[affinity_channels(params.targets)],
+        params.targets.offsets,
+        mask,
+        stride=params.segment.mutex_stride,
+        bias=params.segment.mutex_bias,
+    )
+
+
+def _distance(
+    maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params
+) -> np.ndarray:
+    channel = channel_index(DISTANCE, params.targets)
+    if channel is None:
+        raise InputError(
+            "segment.method = 'distance': the network predicts no distance; take agglomerate"
+        )
+    return split_at_necks(maps[channel], mask, params.segment.seed_depth)
+
+
+_METHODS = {
+    "seeds": _seeds,
+    "agglomerate": _region_graph,
+    "multicut": _region_graph,
+    "mutex": _mutex,
+    "distance": _distance,
+}
+
+
+def _finish(ids: np.ndarray, interior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Dense ids and the mean interior of each."""
     kept, dense = np.unique(ids, return_inverse=True)
     ids = (dense.reshape(ids.shape) + (kept[0] != 0)).astype(np.int32)
     count = int(ids.max())

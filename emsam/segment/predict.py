@@ -8,17 +8,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from emsam.params import SegmentParams
+from emsam.data.patches import ORIENTATIONS, orient
+from emsam.params import Params, SegmentParams
+from emsam.segment.orientations import MapAverage
 
 _BATCH = 4
 
 
-def predict_maps(model: nn.Module, image: np.ndarray, params: SegmentParams) -> np.ndarray:
+def predict_maps(model: nn.Module, image: np.ndarray, params: Params) -> np.ndarray:
     """Probabilities of a slice of any size.
 
-    The slice is mirrored at its border and cut into tiles of one size; each gives the part
-    without its halo, so nothing is blended. The result has no seams where the halo is at least
-    as wide as what the network looks at.
+    With ``segment.augmentations = 8`` the network sees the slice in each of its eight positions
+    and the maps are averaged.
 
     Parameters
     ----------
@@ -31,6 +32,22 @@ def predict_maps(model: nn.Module, image: np.ndarray, params: SegmentParams) -> 
     -------
     ndarray
         (c, y, x) float32 in [0, 1].
+    """
+    if params.segment.augmentations == 1:
+        return _predict_tiles(model, image, params.segment)
+    average = MapAverage(params.targets)
+    for orientation in range(ORIENTATIONS):
+        turned = np.ascontiguousarray(orient(image, orientation))
+        average.add(_predict_tiles(model, turned, params.segment), orientation)
+    return average.mean()
+
+
+def _predict_tiles(model: nn.Module, image: np.ndarray, params: SegmentParams) -> np.ndarray:
+    """Maps (c, y, x) of a slice, tile by tile.
+
+    The slice is mirrored at its border and cut into tiles of one size; each gives the part
+    without its halo, so nothing is blended. The result has no seams where the halo is at least
+    as wide as what the network looks at.
     """
     device = next(model.parameters()).device
     height, width = image.shape

@@ -7,12 +7,12 @@ from torch import nn
 
 from emsam.data.store import intensity_range, rescale
 from emsam.errors import InputError
-from emsam.params import SegmentParams
+from emsam.params import Params
 from emsam.segment.instances import make_instances
 from emsam.segment.predict import predict_maps
 
 
-def segment_slice(model: nn.Module, image: np.ndarray, params: SegmentParams) -> np.ndarray:
+def segment_slice(model: nn.Module, image: np.ndarray, params: Params) -> np.ndarray:
     """Instance ids of a grey slice.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from emsam.data.store import intensity_range, rescale, sample_grey
 from emsam.errors import InputError
 from emsam.metrics.score_slice import score_slice
 from emsam.metrics.score_volume import score_volume
-from emsam.params import TASKS, EvaluateParams, SegmentParams, Task
+from emsam.params import TASKS, EvaluateParams, Params, Task
 from emsam.segment.evaluate import score_rows, summarize
 from emsam.segment.instances import make_instances
+from emsam.segment.link import link_slices
 from emsam.segment.predict import predict_maps
 
 
@@ -45,12 +46,15 @@ def segment_stack(
     model: nn.Module,
     image: Path,
     out: Path,
-    params: SegmentParams,
+    params: Params,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    link: bool = False,
 ) -> int:
     """Segment a stack slice by slice; returns the number of objects.
 
-    ``out`` appears when it is whole: uint32 ids, numbered anew in each slice.
+    ``out`` appears when it is whole: uint32 ids. They are numbered anew in each slice, or with
+    ``link`` one id means one object through the stack.
 
     Raises
     ------
@@ -58,22 +62,48 @@ def segment_stack(
         An image that cannot be read, or values that are not finite.
     """
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    count = 0
     with open_stack(image) as stack:
         check_grids(stack, {})
         intensity = _stack_intensity(stack)
+
+        def segmented() -> Iterator[np.ndarray]:
+            for z, plane in enumerate(stack):
+                maps = predict_maps(model, rescale(plane, intensity), params)
+                yield make_instances(maps, params)[0]
+                if progress:
+                    progress(z + 1, stack.shape[0])
+
         try:
-            with tifffile.TiffWriter(temporary, bigtiff=True) as writer:
-                for z, plane in enumerate(stack):
-                    maps = predict_maps(model, rescale(plane, intensity), params)
-                    ids, _ = make_instances(maps, params)
-                    count += int(ids.max())
-                    writer.write(ids.astype(np.uint32), compression="zlib", metadata=None)
-                    if progress:
-                        progress(z + 1, stack.shape[0])
+            count = _write_ids(temporary, segmented())
+            if link:
+                count = _link_file(temporary, params.segment.link_overlap)
             temporary.replace(out)
         finally:
             temporary.unlink(missing_ok=True)
+    return count
+
+
+def _link_file(path: Path, overlap: float) -> int:
+    """Replace the ids of each slice of a file by ids of the volume; returns the objects."""
+    linked = path.with_name(f"{path.name}.linked")
+    try:
+        with tifffile.TiffFile(path) as file:
+            tables = link_slices((page.asarray() for page in file.pages), overlap)
+            pages = zip(tables, file.pages, strict=True)
+            _write_ids(linked, (table[page.asarray()] for table, page in pages))
+        linked.replace(path)
+    finally:
+        linked.unlink(missing_ok=True)
+    return max(int(table.max()) for table in tables)
+
+
+def _write_ids(path: Path, slices: Iterable[np.ndarray]) -> int:
+    """Write ids as pages of a TIFF; returns the sum of the slices' largest."""
+    count = 0
+    with tifffile.TiffWriter(path, bigtiff=True) as writer:
+        for ids in slices:
+            count += int(ids.max())
+            writer.write(ids.astype(np.uint32), compression="zlib", metadata=None)
     return count
 
 

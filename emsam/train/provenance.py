@@ -17,7 +17,7 @@ from emsam.data.store import Volume
 
 PACKAGES = (
     "emsam", "torch", "torchvision", "segment-anything", "lightning-fabric", "numpy", "scipy",
-    "scikit-image", "zarr", "safetensors", "prefect", "mlflow", "dvc",
+    "scikit-image", "bioimage-cpp", "zarr", "safetensors", "prefect", "mlflow", "dvc",
 )  # fmt: skip
 
 

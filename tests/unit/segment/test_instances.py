@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from emsam.params import SegmentParams
+from emsam.errors import InputError
+from emsam.params import Params, SegmentParams, TargetParams
 from emsam.segment.instances import make_instances
+
+
+def post(**segment: Any) -> Params:
+    """Parameters of a network of three channels."""
+    return Params(targets=TargetParams(offsets=((0, 1), (1, 0))), segment=SegmentParams(**segment))
 
 
 def drawn(labels: np.ndarray, certainty: float = 0.95) -> np.ndarray:
@@ -20,6 +28,9 @@ def drawn(labels: np.ndarray, certainty: float = 0.95) -> np.ndarray:
     return np.where(maps, certainty, 1 - certainty).astype(np.float32)
 
 
+METHODS = ("seeds", "agglomerate", "multicut", "mutex")
+
+
 @pytest.fixture
 def three_objects() -> np.ndarray:
     """Two objects side by side with a membrane of one pixel, and one apart."""
@@ -30,8 +41,9 @@ def three_objects() -> np.ndarray:
     return labels
 
 
-def test_drawn_objects_are_found(three_objects: np.ndarray) -> None:
-    ids, confidence = make_instances(drawn(three_objects), SegmentParams())
+@pytest.mark.parametrize("method", METHODS)
+def test_drawn_objects_are_found(three_objects: np.ndarray, method: str) -> None:
+    ids, confidence = make_instances(drawn(three_objects), post(method=method))
     assert (ids.shape, ids.dtype) == (three_objects.shape, np.int32)
     np.testing.assert_array_equal(ids > 0, three_objects > 0)
     pairs = {(int(a), int(b)) for a, b in zip(three_objects.flat, ids.flat, strict=True) if a}
@@ -40,9 +52,10 @@ def test_drawn_objects_are_found(three_objects: np.ndarray) -> None:
     assert ((confidence > 0.5) & (confidence <= 1)).all()
 
 
-def test_touching_objects_are_told_apart_by_affinity() -> None:
+@pytest.mark.parametrize("method", METHODS[:3])
+def test_touching_objects_are_told_apart_by_affinity(method: str) -> None:
     labels = np.repeat([1, 2], 20)[None].repeat(20, axis=0)
-    ids, confidence = make_instances(drawn(labels), SegmentParams())
+    ids, confidence = make_instances(drawn(labels), post(method=method))
     assert len(confidence) == 2
     assert len(np.unique(ids[:, :18])) == len(np.unique(ids[:, 22:])) == 1
     assert (ids > 0).all()
@@ -51,13 +64,13 @@ def test_touching_objects_are_told_apart_by_affinity() -> None:
 def test_small_seeds_are_dropped(three_objects: np.ndarray) -> None:
     three_objects[20:23, 55:58] = 5  # nine pixels, a seed of fewer
     for least, count in ((0, 4), (20, 3), (100_000, 0)):
-        ids, confidence = make_instances(drawn(three_objects), SegmentParams(min_size=least))
+        ids, confidence = make_instances(drawn(three_objects), post(min_size=least))
         assert ids.max() == len(confidence) == count
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_maps_without_any_object_and_with_one_that_fills_the_slice(value: float) -> None:
-    ids, confidence = make_instances(np.full((3, 20, 30), value, np.float32), SegmentParams())
+    ids, confidence = make_instances(np.full((3, 20, 30), value, np.float32), post())
     assert (ids == value).all()
     assert confidence.tolist() == [1.0] * int(value)
 
@@ -66,14 +79,49 @@ def test_confidence_ranks_the_surer_object_higher(three_objects: np.ndarray) -> 
     maps = drawn(three_objects, 0.99)
     dim = three_objects == 4
     maps[:, dim] = np.minimum(maps[:, dim], 0.85)
-    ids, confidence = make_instances(maps, SegmentParams())
+    ids, confidence = make_instances(maps, post())
     assert confidence.argmin() == ids[30, 30] - 1
 
 
 @given(arrays(np.float32, (3, 12, 14), elements=st.floats(0, 1, width=32)))
 def test_ids_are_dense_and_confidence_belongs_to_them(maps: np.ndarray) -> None:
-    ids, confidence = make_instances(maps, SegmentParams(min_size=2))
+    ids, confidence = make_instances(maps, post(min_size=2))
     assert set(np.unique(ids)) - {0} == set(range(1, len(confidence) + 1))
     interior = maps[0] * np.minimum(maps[1], maps[2])
     for number, value in enumerate(confidence, start=1):
         assert value == pytest.approx(interior[ids == number].mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["agglomerate", "multicut"])
+def test_a_gap_in_a_membrane_merges_no_two_objects(method: str) -> None:
+    """Seeds leak through one weak pixel; the mean over the whole boundary does not."""
+    labels = np.zeros((60, 60), np.int32)
+    labels[:, :29], labels[:, 31:] = 1, 2
+    maps = drawn(labels, 0.99)
+    maps[:, 30, 28:32] = 0.85
+    assert make_instances(maps, post(method="seeds", threshold=0.6))[0].max() == 1
+    assert make_instances(maps, post(method=method))[0].max() == 2
+
+
+@pytest.mark.parametrize("method", ["agglomerate", "multicut"])
+def test_merge_decides_what_a_weak_boundary_is(method: str) -> None:
+    labels = np.ones((40, 60), np.int32)
+    maps = drawn(labels, 0.98)
+    maps[1, :, 29] = 0.5  # the network cannot say whether this is a membrane
+    counts = {
+        merge: int(make_instances(maps, post(method=method, merge=merge))[0].max())
+        for merge in (0.4, 0.6)
+    }
+    assert counts == {0.4: 1, 0.6: 2}
+
+
+def test_an_unsure_object_is_not_lost_to_a_sure_neighbour() -> None:
+    labels = np.zeros((40, 60), np.int32)
+    labels[:, :29], labels[:, 31:] = 1, 2
+    maps = np.where(labels[None] == 2, drawn(labels, 0.78), drawn(labels, 0.99))
+    assert make_instances(maps, post())[0].max() == 2
+
+
+def test_distance_needs_a_network_that_predicts_it() -> None:
+    with pytest.raises(InputError, match="distance"):
+        make_instances(np.ones((3, 20, 20), np.float32), post(method="distance"))

@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import nn
 
-from emsam.params import SegmentParams
+from emsam.params import Params, SegmentParams
 from emsam.segment.predict import predict_maps
 
 
@@ -21,6 +21,10 @@ def small_view(radius: int, channels: int = 3) -> nn.Module:
         nn.Tanh(),
         nn.Conv2d(4, channels, kernel, padding=radius // 2),
     ).eval()
+
+
+def tiles(tile: int, halo: int) -> Params:
+    return Params(segment=SegmentParams(tile=tile, halo=halo))
 
 
 def untiled(model: nn.Module, image: np.ndarray, margin: int) -> np.ndarray:
@@ -40,33 +44,33 @@ def picture(height: int, width: int) -> np.ndarray:
 def test_tiles_show_no_seams_at_any_size(height: int, width: int, tiling: tuple[int, int]) -> None:
     tile, halo = tiling
     model, image = small_view(4), picture(height, width)
-    maps = predict_maps(model, image, SegmentParams(tile=tile, halo=halo))
+    maps = predict_maps(model, image, tiles(tile=tile, halo=halo))
     assert (maps.shape, maps.dtype) == ((3, height, width), np.float32)
     np.testing.assert_allclose(maps, untiled(model, image, 16), atol=1e-6)
 
 
 def test_a_halo_that_is_too_narrow_would_be_seen() -> None:
     model, image = small_view(12), picture(80, 80)
-    maps = predict_maps(model, image, SegmentParams(tile=32, halo=2))
+    maps = predict_maps(model, image, tiles(tile=32, halo=2))
     assert np.abs(maps - untiled(model, image, 16)).max() > 1e-3
 
 
 def test_without_a_halo_a_network_of_single_pixels_has_no_seams() -> None:
     model, image = small_view(0, channels=1), picture(70, 33)
-    maps = predict_maps(model, image, SegmentParams(tile=32, halo=0))
+    maps = predict_maps(model, image, tiles(tile=32, halo=0))
     np.testing.assert_allclose(maps, untiled(model, image, 16), atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (300, 5)])
 def test_slices_smaller_than_a_halo_and_much_longer_than_a_tile(shape: tuple[int, int]) -> None:
     model, image = small_view(4), picture(*shape)
-    maps = predict_maps(model, image, SegmentParams(tile=64, halo=31))
+    maps = predict_maps(model, image, tiles(tile=64, halo=31))
     np.testing.assert_allclose(maps, untiled(model, image, 16), atol=1e-6)
 
 
 def test_the_image_and_the_mode_of_the_model_are_left_alone() -> None:
     model, image = small_view(4), picture(40, 40)
     before = image.copy()
-    predict_maps(model, image, SegmentParams(tile=32, halo=4))
+    predict_maps(model, image, tiles(tile=32, halo=4))
     np.testing.assert_array_equal(image, before)
     assert not model.training

@@ -12,11 +12,14 @@ from torch import nn
 
 from emsam.data.readers import open_stack
 from emsam.errors import InputError
-from emsam.params import SegmentParams
+from emsam.params import Params, SegmentParams, TargetParams
 from emsam.segment.slices import segment_slice
 from emsam.segment.stacks import score_stack_3d, score_stacks, segment_stack, stack_output
 
-PARAMS = SegmentParams(tile=32, halo=4, min_size=0)
+PARAMS = Params(
+    targets=TargetParams(offsets=((0, 1), (1, 0))),
+    segment=SegmentParams(tile=32, halo=4, min_size=0),
+)
 
 
 class Bright(nn.Module):
@@ -66,6 +69,19 @@ def test_a_stack_is_segmented_slice_by_slice(
         pages = [page.asarray() for page in file.pages]
     assert [int(page.max()) for page in pages] == [1, 2, 3]
     np.testing.assert_array_equal(np.stack(pages) > 0, bars > 100)
+
+
+def test_linked_objects_have_one_id_through_the_stack(
+    bars: np.ndarray, write_tiff: Callable[..., Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "ids.tif"
+    count = segment_stack(Bright(), write_tiff("em.tif", bars), out, PARAMS, link=True)
+    ids = tifffile.imread(out)
+    assert (count, ids.dtype) == (3, np.uint32)
+    assert [len(np.unique(plane)) - 1 for plane in ids] == [1, 2, 3]
+    assert (ids[:, 10, 8] == ids[0, 10, 8]).all()
+    assert (ids[1:, 10, 23] == ids[1, 10, 23]).all()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["ids.tif"]
 
 
 def test_what_was_written_reads_back_as_a_stack(
