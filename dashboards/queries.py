@@ -126,7 +126,12 @@ def list_runs(settings: Settings) -> list[RunRow]:
         experiment = client.get_experiment_by_name(settings.experiment)
         if experiment is None:
             return []
-        found = client.search_runs([experiment.experiment_id], max_results=MOST_RUNS)
+        # the trials of 'emsam tune' are nested in runs and are none themselves
+        found = client.search_runs(
+            [experiment.experiment_id],
+            "tags.`mlflow.parentRunId` IS NULL",
+            max_results=MOST_RUNS,
+        )
     names = [str(run.info.run_name) for run in found]
     return [_describe(run, twin=names.count(str(run.info.run_name)) > 1) for run in found]
 

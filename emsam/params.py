@@ -335,15 +335,12 @@ def load_params(file: Path | None = None, overrides: Sequence[str] = ()) -> Para
         origin = str(file)
         tree = _read_yaml(file)
     _let_minutes_alone_decide(tree)
-    for item in overrides:
-        _apply_override(tree, item)
-    keys = {item.partition("=")[0].strip() for item in overrides}
-    if "train.minutes" in keys and "train.steps" not in keys:
-        tree["train"]["steps"] = None
-    try:
-        return Params.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(f"{origin}: {_explain(error)}") from None
+    return _override(tree, overrides, origin)
+
+
+def override_params(params: Params, overrides: Sequence[str]) -> Params:
+    """``params`` with ``key=value`` overrides; see :func:`load_params`."""
+    return _override(params.model_dump(mode="json"), overrides, "params")
 
 
 def dump_params(params: Params) -> str:
@@ -360,6 +357,18 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def _override(tree: dict[str, Any], overrides: Sequence[str], origin: str) -> Params:
+    for item in overrides:
+        _apply_override(tree, item)
+    keys = {item.partition("=")[0].strip() for item in overrides}
+    if "train.minutes" in keys and "train.steps" not in keys:
+        tree["train"]["steps"] = None
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_explain(error)}") from None
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

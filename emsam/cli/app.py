@@ -27,8 +27,8 @@ class _InOrderOfUse(TyperGroup):
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         order = [
-            "data", "weights", "features", "train", "evaluate", "score", "model", "registry",
-            "promote", "segment",
+            "data", "weights", "features", "train", "tune", "evaluate", "score", "model",
+            "registry", "promote", "segment",
         ]  # fmt: skip
         return [*order, *(name for name in super().list_commands(ctx) if name not in order)]
 

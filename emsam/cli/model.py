@@ -14,6 +14,7 @@ from emsam.cli.console import (
     ParamsFile,
     TaskName,
     emit,
+    number,
     progress,
     resolve_params,
     score_lines,
@@ -38,6 +39,7 @@ def add_commands(app: typer.Typer) -> None:
         epilog="Example: emsam train --data demo --task neurites --run runs/first "
         "--set train.steps=200",
     )(train)
+    app.command(rich_help_panel=panel, epilog="Example: emsam tune runs/first --data demo")(tune)
     app.command(
         rich_help_panel=panel, epilog="Example: emsam evaluate runs/first --data demo --split val"
     )(evaluate)
@@ -136,6 +138,41 @@ def training_progress(status: dict[str, Any]) -> tuple[int, int, str]:
     return round(100 * status.get("fraction", 0)), 100, note
 
 
+def tune(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],
+    data: DataName,
+    split: Annotated[str, typer.Option(help="val; other slices are refused.")] = "val",
+    trials: Annotated[int, typer.Option(min=1, help="Settings that are tried.")] = 50,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="segment.method to try; repeatable. By default the run's own."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Search a run's post-processing on validation slices; evaluate and segment then use it.
+
+    The network runs once on each slice. Trials go to RUN/tuning.jsonl, the best to
+    RUN/segment.yaml; the same command goes on where it was stopped.
+    """
+    from emsam.data.store import Volume
+    from emsam.settings import Settings
+    from emsam.train.run_directory import RunDirectory
+    from emsam.train.tuning import Search, tune_run
+
+    volume = Volume(Settings().volume_path(data))
+    search = Search(trials=trials, methods=tuple(method or ()), seed=seed)
+    with progress(f"tuning {run} on {data} {split}") as report:
+        document = tune_run(RunDirectory(run), volume, split, search, report)
+    chosen = ", ".join(f"{key} {value}" for key, value in document["segment"].items())
+    lines = [
+        f"{document['metric']} {number(document['before'])} before, {number(document['after'])} "
+        f"with trial {document['trial']} of {trials}",
+        f"{run}/segment.yaml: {chosen}",
+    ]
+    emit(document, as_json, lines)
+
+
 def evaluate(
     model: ModelName,
     data: DataName,
@@ -146,11 +183,12 @@ def evaluate(
 ) -> None:
     """Score a model on the slices of a split; a run keeps its scores, figures and masks.
 
-    --params and --set bring the run's post-processing up to date: segment and evaluate.
+    --params and --set bring the run's post-processing up to date: segment and evaluate. What
+    'emsam tune' chose stays, unless they ask for another post-processing.
     """
     from emsam.data.store import Volume
     from emsam.errors import InputError
-    from emsam.params import load_params
+    from emsam.params import load_params, override_params
     from emsam.settings import Settings
     from emsam.train.run_directory import RunDirectory
 
@@ -161,8 +199,10 @@ def evaluate(
         if run.exists():
             from emsam.train.evaluation import evaluate_run
 
-            if params or overrides:
-                run.set_judging(load_params(params or run.params_file, overrides or ()))
+            if params:
+                run.set_judging(load_params(params, overrides or ()))
+            elif overrides:
+                run.set_judging(override_params(run.params(), overrides), keep_tuned=False)
             document = evaluate_run(run, volume, split, report)
         elif params or overrides:
             raise InputError(f"{model}: --params and --set change a run, not a registered model")

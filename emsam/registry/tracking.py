@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunInfo, RunTag
 
 from emsam.params import flatten
 from emsam.registry.client import experiment_id, open_client
@@ -31,6 +31,7 @@ def sync_run(run: RunDirectory, settings: Settings) -> str:
     _describe(client, run, run_id)
     _sync_metrics(client, run, run_id)
     _sync_scores(client, run, run_id)
+    _sync_trials(client, run, run_id)
     _sync_files(client, run, run_id)
     state = run.status()["state"]
     client.set_tag(run_id, "emsam.state", state)
@@ -136,10 +137,43 @@ def _sync_scores(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
         client.log_batch(run_id, metrics=metrics)
 
 
+def _sync_trials(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
+    """Each trial of ``tuning.jsonl`` as a run nested in the run, with its settings and score."""
+    memory = _Memory(run)
+    new = run.trials()[memory.trials(run_id) :]
+    if not new:
+        return
+    parent = client.get_run(run_id).info
+    found = client.search_runs(
+        [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'", max_results=10_000
+    )
+    known = {each.data.tags.get("emsam.trial") for each in found}
+    for line in new:
+        identity = f"{line['study']}/{line['trial']}"
+        if identity not in known:
+            _log_trial(client, parent, line, identity)
+    memory.remember_trials(run_id, len(run.trials()))
+
+
+def _log_trial(client: MlflowClient, parent: RunInfo, line: dict[str, Any], identity: str) -> None:
+    """The tag that marks a trial as known comes last: what was cut short is logged again."""
+    tags = {"mlflow.parentRunId": parent.run_id, "emsam.data": line["data"]}
+    name = f"{parent.run_name} trial {line['trial']}"
+    run_id = client.create_run(parent.experiment_id, tags=tags, run_name=name).info.run_id
+    client.log_batch(
+        run_id,
+        metrics=[Metric(f"tuning/{line['metric']}", line["value"], line["at"], line["trial"])],
+        params=[Param(f"segment.{k}", json.dumps(v)) for k, v in line["segment"].items()],
+        tags=[RunTag("emsam.trial", identity)],
+    )
+    client.set_terminated(run_id)
+
+
 def _sync_files(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
     """Files of the run, each once; a checkpoint that was dropped here stays there."""
     memory = _Memory(run)
     files = [run.params_file, run.inputs_file, run.metrics_file, run.scores_file, run.log_file]
+    files += [run.tuned_file, run.trials_file]
     files += sorted(run.figures.glob("*.png"))
     newest = run.newest_checkpoint()
     files += sorted(newest.iterdir()) if newest else []
@@ -165,6 +199,13 @@ class _Memory:
 
     def remember(self, run_id: str, offset: int) -> None:
         self._known.setdefault(run_id, {})["offset"] = offset
+        self._write()
+
+    def trials(self, run_id: str) -> int:
+        return int(self._known.get(run_id, {}).get("trials", 0))
+
+    def remember_trials(self, run_id: str, count: int) -> None:
+        self._known.setdefault(run_id, {})["trials"] = count
         self._write()
 
     def is_new(self, run_id: str, path: Path) -> bool:

@@ -6,6 +6,8 @@
     inputs.json      data digests, git commit, package versions, hardware
     metrics.jsonl    append-only, a line a step
     checkpoints/step-NNNNNN/{model.safetensors, params.yaml, trainer.pt, manifest.json}
+    segment.yaml     post-processing that 'emsam tune' chose, in place of that in params.yaml
+    tuning.jsonl     a line a trial of 'emsam tune'
     status.json      pid, start time, heartbeat, state
     train.log        what the process printed
     scores.json      a row per data set, slice and metric variant
@@ -25,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
 from emsam.data.digest import file_sha256
 from emsam.documents import finite_or_none, sync_path
 from emsam.errors import InputError
-from emsam.params import Params, dump_params, load_params
+from emsam.params import Params, SegmentParams, dump_params, load_params
 
 DONE, STOPPED, FAILED, RUNNING = "done", "stopped", "failed", "running"
 
@@ -50,6 +53,8 @@ class RunDirectory:
         self.params_file = self.path / "params.yaml"
         self.inputs_file = self.path / "inputs.json"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.tuned_file = self.path / "segment.yaml"
+        self.trials_file = self.path / "tuning.jsonl"
         self.status_file = self.path / "status.json"
         self.scores_file = self.path / "scores.json"
         self.log_file = self.path / "train.log"
@@ -99,15 +104,38 @@ class RunDirectory:
         identity = {"id": uuid.uuid4().hex}  # two runs of the same job are two runs
         write_whole(self.inputs_file, json.dumps(identity | inputs, indent=2) + "\n")
 
-    def set_judging(self, params: Params) -> None:
-        """Take over the post-processing and judging of ``params``, nothing else of it."""
-        here = self.params()
-        wanted = here.model_copy(update={"segment": params.segment, "evaluate": params.evaluate})
-        if here != wanted:
+    def set_judging(self, params: Params, *, keep_tuned: bool = True) -> None:
+        """Take over the post-processing and judging of ``params``, nothing else of it.
+
+        Parameters
+        ----------
+        keep_tuned
+            What 'emsam tune' chose stays as long as ``params`` ask for what they asked before.
+            ``False`` drops it if ``params`` ask for anything else.
+        """
+        asked = self.untuned_params()
+        changed = params.segment != (asked if keep_tuned else self.params()).segment
+        segment = params.segment if changed else asked.segment
+        wanted = asked.model_copy(update={"segment": segment, "evaluate": params.evaluate})
+        if asked != wanted:
             write_whole(self.params_file, dump_params(wanted))
+        if changed:
+            self.tuned_file.unlink(missing_ok=True)
+
+    def set_tuned(self, segment: SegmentParams) -> None:
+        """Keep the post-processing that was found best; :meth:`params` has it from now on."""
+        text = yaml.safe_dump({"segment": segment.model_dump(mode="json")}, sort_keys=False)
+        write_whole(self.tuned_file, text)
 
     def params(self) -> Params:
-        """What to compute now; a run whose checkpoint came from elsewhere follows that."""
+        """What to compute now, with the post-processing that was tuned, if it was."""
+        params = self.untuned_params()
+        if not self.tuned_file.exists():
+            return params
+        return params.model_copy(update={"segment": load_params(self.tuned_file).segment})
+
+    def untuned_params(self) -> Params:
+        """What was asked for; a run whose checkpoint came from elsewhere follows that."""
         if self.params_file.exists():
             return load_params(self.params_file)
         return load_params(self.require_checkpoint() / "params.yaml")
@@ -153,6 +181,18 @@ class RunDirectory:
 
     def write_status(self, **fields: Any) -> None:
         write_whole(self.status_file, json.dumps(fields | {"heartbeat": time.time()}) + "\n")
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Lines of ``tuning.jsonl``."""
+        if not self.trials_file.exists():
+            return []
+        return [json.loads(text) for text in self.trials_file.read_text().splitlines()]
+
+    def append_trial(self, line: dict[str, Any]) -> None:
+        """Add a line to ``tuning.jsonl``."""
+        lines = [*self.trials(), finite_or_none(line)]
+        text = "".join(json.dumps(each, allow_nan=False) + "\n" for each in lines)
+        write_whole(self.trials_file, text)
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add a line; numbers that are not finite become null, which JSON can hold."""

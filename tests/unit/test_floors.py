@@ -32,7 +32,7 @@ THIRD_PARTY: list[set[str]] = [
     {"numpy", "scipy", "skimage", "pydantic", "pydantic_settings", "yaml"},
     {"zarr", "tifffile", "h5py", "imagecodecs"},
     {"torch", "torchvision", "segment_anything", "safetensors", "dask", "bioimage_cpp"},
-    {"lightning_fabric", "psutil", "PIL"},
+    {"lightning_fabric", "psutil", "PIL", "optuna"},
 ]
 """What each of the floors 0 to 3 may import beside what is allowed below it."""
 PLATFORM = {"prefect", "mlflow", "dvc", "streamlit", "sqlalchemy", "boto3"}

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from emsam.errors import InputError
-from emsam.params import Params, load_params
+from emsam.params import Params, load_params, override_params
 from emsam.train.run_directory import RunDirectory
 
 INPUTS = {"data": [{"name": "demo", "digest": "abc.dir", "path": "data/demo/volume.zarr"}]}
@@ -245,3 +245,36 @@ def test_one_process_holds_a_run_until_it_dies(run: RunDirectory) -> None:
         other.join()
     with run.lock() as free:
         assert free
+
+
+# -- tuned post-processing ------------------------------------------------------------------------
+
+
+def test_what_was_tuned_stays_until_something_else_is_asked_for(run: RunDirectory) -> None:
+    tuned = Params().segment.model_copy(update={"threshold": 0.55, "merge": 0.3})
+    run.set_tuned(tuned)
+    assert run.params() == Params().model_copy(update={"segment": tuned})
+    run.prepare(load_params(None, ["evaluate.block=2"]), INPUTS)  # the same job once more
+    assert run.params().segment == tuned
+    assert run.params().evaluate.block == 2
+    run.set_judging(load_params(None, ["segment.merge=0.7"]))
+    assert run.params() == load_params(None, ["segment.merge=0.7"])
+    assert not run.tuned_file.exists()
+
+
+def test_an_override_starts_from_what_was_tuned(run: RunDirectory) -> None:
+    tuned = Params().segment.model_copy(update={"threshold": 0.55, "merge": 0.3})
+    run.set_tuned(tuned)
+    run.set_judging(override_params(run.params(), ["evaluate.block=2"]), keep_tuned=False)
+    assert run.params().segment == tuned
+    assert run.tuned_file.exists()
+    back = f"segment.merge={Params().segment.merge}"
+    run.set_judging(override_params(run.params(), [back]), keep_tuned=False)
+    assert run.params().segment == Params().segment.model_copy(update={"threshold": 0.55})
+    assert not run.tuned_file.exists()
+
+
+def test_a_tuned_file_that_somebody_spoilt_is_told(run: RunDirectory) -> None:
+    run.tuned_file.write_text("segment: {merge: 3}")
+    with pytest.raises(InputError, match=r"segment\.yaml.*merge"):
+        run.params()
