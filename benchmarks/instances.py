@@ -5,10 +5,11 @@ both ways round, and timed on every slice::
 
     python benchmarks/instances.py runs/ca1 runs/isbi --trials 12 --every 2
 
-A run names its own volume below ``EMSAM_DATA_ROOT``. Ours is the default method; a peer is
+Without a run it takes those of ``benchmarks/quality.py``. A run says where its volume is; one that
+moved is looked for below ``EMSAM_DATA_ROOT``. Ours is the default method; a peer is
 another of ours, or one from mwatershed, waterz or scikit-image where they are installed. Rows hold
-the primary metric of the run's task, with both methods tuned alike, then seconds per slice of
-1024×768 pixels.
+the primary metric of the run's task, with both methods tuned alike and with default settings, then
+seconds of CPU time per slice of 1024×768 pixels.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ RANGES: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 SLICE = 1024 * 768
 """Pixels of the slice for which the time is told."""
+
+QUALITY = Path(__file__).parents[1] / ".emsam" / "benchmarks" / "quality" / "runs"
 
 Method = Callable[[np.ndarray, Params], np.ndarray]
 
@@ -135,14 +138,17 @@ def candidates(task: str) -> dict[str, Candidate]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="run directories")
+    parser.add_argument("runs", nargs="*", type=Path, help="run directories")
     parser.add_argument("--trials", type=int, default=12, help="settings tried for each half")
     parser.add_argument("--every", type=int, default=1, help="take every n-th validation slice")
     parser.add_argument("--method", action="append", help="repeatable; all")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
+    runs = arguments.runs or sorted(QUALITY.glob("*"))
+    if not runs:
+        print(f"{QUALITY}: no run here; name runs, or run quality.py first", file=sys.stderr)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    rows = [row for run in arguments.runs for row in compare(RunDirectory(run), arguments)]
+    rows = [row for run in runs for row in compare(RunDirectory(run), arguments)]
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
@@ -157,7 +163,7 @@ def compare(run: RunDirectory, arguments: argparse.Namespace) -> list[dict[str, 
     """Rows of quality, tuned and with default settings, and of time."""
     params = run.require().model_params()
     data = run.inputs()["data"][0]["name"]
-    slices = read_slices(run, params, data, arguments.every)
+    slices = read_slices(run, params, arguments.every)
     chosen = {
         name: each
         for name, each in candidates(params.task).items()
@@ -184,10 +190,12 @@ def compare(run: RunDirectory, arguments: argparse.Namespace) -> list[dict[str, 
 
 
 def read_slices(
-    run: RunDirectory, params: Params, data: str, every: int
+    run: RunDirectory, params: Params, every: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Maps (c, y, x) float16 and true ids of validation slices, in order of z."""
-    volume = Volume(Settings().volume_path(data))
+    data = run.inputs()["data"][0]
+    path = Path(data["path"])
+    volume = Volume(path if path.exists() else Settings().volume_path(data["name"]))
     checkpoint = run.require_checkpoint()
     network, _ = load_network(checkpoint / "model.safetensors", checkpoint / "params.yaml")
     return [
@@ -204,10 +212,10 @@ def measure(
 ) -> dict[str, float]:
     """``tuned``: mean metric of slices whose other half was tuned on; ``default``; ``seconds``."""
     default = with_segment(params, SegmentParams().model_dump() | {"min_size": 30})
-    started = time.perf_counter()
+    started = time.process_time()
     for maps, _ in slices:
         each.make(maps.astype(np.float32), default)
-    seconds = (time.perf_counter() - started) * SLICE / sum(maps[0].size for maps, _ in slices)
+    seconds = (time.process_time() - started) * SLICE / sum(maps[0].size for maps, _ in slices)
     middle = len(slices) // 2
     halves = slices[:middle], slices[middle:]
     tuned: list[float] = []

@@ -197,10 +197,10 @@ class SegmentParams(FrozenModel):
         "agglomerate", description="how pixels become objects; distance needs a distance channel"
     )
     threshold: float = Field(
-        0.9, gt=0, lt=1, description="interior probability in which seeds or fragments begin"
+        0.8, gt=0, lt=1, description="interior probability in which seeds or fragments begin"
     )
     merge: float = Field(
-        0.45,
+        0.4,
         gt=0,
         lt=1,
         description="agglomerate, multicut: mean affinity above which two fragments are one object",
