@@ -1,18 +1,34 @@
-"""Which channel of a network's output means what: the one place that knows."""
+"""Maps of a network's output by what they mean."""
 
 from __future__ import annotations
 
-from emsam.params import TargetParams
+import numpy as np
 
-FOREGROUND = "foreground"
-DISTANCE = "distance"
-
-
-def affinity_channels(targets: TargetParams) -> slice:
-    """Channels of the affinities, in the order of ``targets.offsets``."""
-    return slice(1, 1 + len(targets.offsets))
+from emsam.params import Params
 
 
-def channel_index(name: str, targets: TargetParams) -> int | None:
-    """Index of a channel in maps (c, y, x); ``None`` where the network does not predict it."""
-    return {FOREGROUND: 0}.get(name)
+def foreground_map(maps: np.ndarray, params: Params) -> np.ndarray:
+    """(y, x) probability that a pixel is of an object, from ``maps`` (c, y, x)."""
+    return maps[params.maps.index("foreground")]
+
+
+def affinity_maps(maps: np.ndarray, params: Params) -> np.ndarray:
+    """(offsets, y, x) affinities in the order of ``params.targets.offsets``."""
+    return maps[affinity_channels(params)]
+
+
+def affinity_channels(params: Params) -> slice:
+    """Channels of the affinities."""
+    first = next(k for k, name in enumerate(params.maps) if name.startswith("affinity"))
+    return slice(first, first + len(params.targets.offsets))
+
+
+def distance_map(maps: np.ndarray, params: Params) -> np.ndarray | None:
+    """(y, x) signed distance to the boundary in pixels; ``None`` where it is not predicted.
+
+    The inverse of what :mod:`emsam.train.targets` makes of a distance.
+    """
+    if "distance" not in params.maps:
+        return None
+    squashed = 2 * maps[params.maps.index("distance")].astype(np.float32) - 1
+    return params.targets.distance_scale * np.arctanh(np.clip(squashed, -0.999, 0.999))

@@ -51,10 +51,18 @@ def evaluate_slices(
         image, truth = volume.image(z), volume.labels(params.task, z)
         pred, confidence = make_instances(predict_maps(model, image, params), params)
         by_id = {number: float(value) for number, value in enumerate(confidence, start=1)}
-        scores = score_slice(truth, pred, params.task, confidence=by_id)
+        scores = score_slice(
+            truth, pred, params.task, confidence=by_id, labelled=labelled_pixels(truth, params)
+        )
         yield SliceResult(z, image, truth, pred, scores)
         if progress:
             progress(done, len(slices))
+
+
+def labelled_pixels(truth: np.ndarray, params: Params) -> np.ndarray | None:
+    """Pixels (y, x) that somebody has labelled; ``None`` where all are."""
+    unlabelled = params.targets.unlabelled
+    return None if unlabelled is None else truth != unlabelled
 
 
 def score_rows(pairs: Sequence[tuple[int, dict[str, float]]]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from emsam.errors import InputError
 from emsam.params import Params
-from emsam.segment.channels import DISTANCE, FOREGROUND, affinity_channels, channel_index
+from emsam.segment.channels import affinity_maps, distance_map, foreground_map
 from emsam.segment.distance import split_at_necks
 from emsam.segment.fragments import drop_small, grow_seeds, interior_map, make_fragments
 from emsam.segment.mutex import join_unless_excluded
@@ -19,7 +19,7 @@ def make_instances(maps: np.ndarray, params: Params) -> tuple[np.ndarray, np.nda
     Parameters
     ----------
     maps
-        (c, y, x) probabilities: foreground, affinity to the next pixel in x, in y, then others.
+        (c, y, x) in [0, 1], those of ``params.maps``.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def make_instances(maps: np.ndarray, params: Params) -> tuple[np.ndarray, np.nda
     """
     segment = params.segment
     interior = interior_map(maps)
-    mask = maps[channel_index(FOREGROUND, params.targets)] > segment.foreground
+    mask = foreground_map(maps, params) > segment.foreground
     ids = _METHODS[segment.method](maps, interior, mask, params)
     return _finish(drop_small(ids, segment.min_size), interior)
 
@@ -49,7 +49,7 @@ def _region_graph(
     maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params
 ) -> np.ndarray:
     segment = params.segment
-    affinities = maps[affinity_channels(params.targets)]
+    affinities = affinity_maps(maps, params)
     ids = join_by_affinity(
         make_fragments(interior, affinities[:2], segment.threshold, segment.min_size),
         affinities,
@@ -62,7 +62,7 @@ def _region_graph(
 
 def _mutex(maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params) -> np.ndarray:
     return join_unless_excluded(
-        maps[affinity_channels(params.targets)],
+        affinity_maps(maps, params),
         params.targets.offsets,
         mask,
         stride=params.segment.mutex_stride,
@@ -73,12 +73,13 @@ def _mutex(maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Par
 def _distance(
     maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params
 ) -> np.ndarray:
-    channel = channel_index(DISTANCE, params.targets)
-    if channel is None:
+    distance = distance_map(maps, params)
+    if distance is None:
         raise InputError(
-            "segment.method = 'distance': the network predicts no distance; take agglomerate"
+            "segment.method = 'distance': the network predicts no distance; take agglomerate, or "
+            "train with distance in targets.channels"
         )
-    return split_at_necks(maps[channel], mask, params.segment.seed_depth)
+    return split_at_necks(distance, mask, params.segment.seed_depth)
 
 
 _METHODS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emsam.params import TargetParams
+from emsam.params import Params
 from emsam.segment.channels import affinity_channels
 
 Offset = tuple[int, int]
@@ -21,13 +21,13 @@ class MapAverage:
 
     Parameters
     ----------
-    targets
-        The offsets that the network predicts.
+    params
+        ``params.maps`` are what the network predicts.
     """
 
-    def __init__(self, targets: TargetParams) -> None:
-        self._offsets = targets.offsets
-        self._affinities = affinity_channels(targets)
+    def __init__(self, params: Params) -> None:
+        self._offsets = params.targets.offsets
+        self._affinities = affinity_channels(params)
         self._sum: np.ndarray | None = None
         self._count: np.ndarray | None = None
 

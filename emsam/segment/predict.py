@@ -35,7 +35,7 @@ def predict_maps(model: nn.Module, image: np.ndarray, params: Params) -> np.ndar
     """
     if params.segment.augmentations == 1:
         return _predict_tiles(model, image, params.segment)
-    average = MapAverage(params.targets)
+    average = MapAverage(params)
     for orientation in range(ORIENTATIONS):
         turned = np.ascontiguousarray(orient(image, orientation))
         average.add(_predict_tiles(model, turned, params.segment), orientation)

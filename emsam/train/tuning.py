@@ -18,6 +18,7 @@ from emsam.errors import InputError
 from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY, score_slice
 from emsam.model.package import load_network
 from emsam.params import Params, SegmentParams
+from emsam.segment.evaluate import labelled_pixels
 from emsam.segment.instances import make_instances
 from emsam.segment.predict import predict_maps
 from emsam.train.run_directory import RunDirectory
@@ -217,7 +218,9 @@ def _score(slices: Sequence[_Slice], params: Params, segment: SegmentParams) -> 
     values = []
     for each in slices:
         ids, _ = make_instances(each.maps.astype(np.float32), wanted)
-        values.append(score_slice(each.truth, ids, params.task)[PRIMARY[params.task]])
+        labelled = labelled_pixels(each.truth, params)
+        scores = score_slice(each.truth, ids, params.task, labelled=labelled)
+        values.append(scores[PRIMARY[params.task]])
     if np.isnan(values).all():
         raise InputError(f"no {params.task} on any of these slices; tune on other data")
     return float(np.nanmean(values))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -11,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from emsam.errors import InputError
 from emsam.params import Params, SegmentParams, TargetParams
 from emsam.segment.instances import make_instances
+from emsam.train.targets import make_targets
 
 
 def post(**segment: Any) -> Params:
@@ -120,6 +122,27 @@ def test_an_unsure_object_is_not_lost_to_a_sure_neighbour() -> None:
     labels[:, :29], labels[:, 31:] = 1, 2
     maps = np.where(labels[None] == 2, drawn(labels, 0.78), drawn(labels, 0.99))
     assert make_instances(maps, post())[0].max() == 2
+
+
+def test_mitochondria_that_touch_are_parted_by_the_distance_that_the_network_was_taught() -> None:
+    y, x = np.mgrid[:40, :70]
+    labels = np.zeros((40, 70), np.int32)
+    labels[(y - 20) ** 2 + (x - 20) ** 2 < 14**2] = 1
+    labels[((y - 20) ** 2 + (x - 46) ** 2 < 14**2) & (labels == 0)] = 2
+    params = Params(
+        task="mitochondria",
+        targets=TargetParams(offsets=((0, 1), (1, 0))),
+        segment=SegmentParams(method="distance"),
+    )
+    target, _ = make_targets(torch.from_numpy(labels)[None], params)
+    maps = target[0].numpy()
+    maps[0] = labels > 0
+    maps[3] = np.where(labels > 0, np.maximum(maps[3], 0.5), maps[3])
+    ids, _ = make_instances(maps, params)
+    np.testing.assert_array_equal(ids > 0, labels > 0)
+    assert ids.max() == 2
+    assert (ids[labels == 1] == ids[20, 20]).mean() > 0.97
+    assert (ids[labels == 2] == ids[20, 46]).mean() > 0.97
 
 
 def test_distance_needs_a_network_that_predicts_it() -> None:

@@ -22,12 +22,12 @@ class TrueMaps(nn.Module):
 
     def __init__(self, offsets: tuple[tuple[int, int], ...]) -> None:
         super().__init__()
-        self.offsets = offsets
+        self.params = Params(targets=TargetParams(offsets=offsets))
         self.device_marker = nn.Parameter(torch.zeros(1))
 
     def forward(self, image: Tensor) -> Tensor:
         ids = (image[:, 0] * 255).round().long()
-        target, _ = make_targets(ids, self.offsets)
+        target, _ = make_targets(ids, self.params)
         return (target * 2 - 1) * 20
 
 
@@ -42,9 +42,10 @@ def ids() -> np.ndarray:
 def test_a_network_that_knows_says_the_same_in_every_position(
     ids: np.ndarray, offsets: tuple[tuple[int, int], ...]
 ) -> None:
-    target, known = make_targets(torch.from_numpy(ids)[None], offsets)
+    network = TrueMaps(offsets)
+    target, known = make_targets(torch.from_numpy(ids)[None], network.params)
     maps = predict_maps(
-        TrueMaps(offsets),
+        network,
         (ids / 255).astype(np.float32),
         Params(
             targets=TargetParams(offsets=offsets),

@@ -57,7 +57,7 @@ def weak_membranes(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         z = next(slices)
         looked.append(z)
         ids = torch.from_numpy(volume.labels("neurites", z).astype(np.int64))[None]
-        target, _ = make_targets(ids, params.targets.offsets)
+        target, _ = make_targets(ids, params)
         return np.where(target[0].numpy() > 0, 0.97, WEAK).astype(np.float32)
 
     monkeypatch.setattr(tuning, "predict_maps", predict)
