@@ -82,7 +82,7 @@ def measure_cost(params: Params, side: int = SIDE) -> Cost:
             reference(image)
         kept = _kept_bytes(model, image)
     return Cost(
-        parts={name: _size(part) for name, part in model.named_children()},
+        parts={name: size for name, part in model.named_children() if (size := _size(part))},
         encoder_flops=encoder,
         decoder_flops=counter.get_total_flops() - encoder,
         weight_bytes=4 * _size(model),
