@@ -185,3 +185,12 @@ def test_a_model_that_is_nowhere_is_named(lab: Laboratory, emsam: Callable[..., 
     write_pair(lab.path)
     line = emsam("segment", "em.tif", "--model", "runs/none", "--out", "out.tif")
     assert "runs/none: no run directory and no model" in line
+
+
+def test_segment_and_tune_refuse_what_they_cannot_do(
+    lab: Laboratory, emsam: Callable[..., str]
+) -> None:
+    write_pair(lab.path)
+    line = emsam("segment", "em.tif", "--model", "runs/none", "--out", "out.tif", "--link", "4d")
+    assert "--link 4d" in line
+    assert "ca1" in emsam("tune", "runs/none", "--data", "ca1")
