@@ -209,6 +209,9 @@ class SegmentParams(FrozenModel):
         0.5, ge=0, lt=1, description="foreground probability above which a pixel is of an object"
     )
     min_size: int = Field(50, ge=0, description="pixels; smaller seeds and objects are dropped")
+    min_confidence: float = Field(
+        0.0, ge=0, lt=1, description="mean interior probability; less sure objects are dropped"
+    )
     mutex_stride: int = Field(
         4, ge=1, description="mutex: of the long-range affinities every n-th in y and in x is used"
     )

@@ -37,7 +37,7 @@ def make_instances(maps: np.ndarray, params: Params) -> tuple[np.ndarray, np.nda
     interior = interior_map(maps)
     mask = foreground_map(maps, params) > segment.foreground
     ids = _METHODS[segment.method](maps, interior, mask, params)
-    return _finish(drop_small(ids, segment.min_size), interior)
+    return _finish(drop_small(ids, segment.min_size), interior, segment.min_confidence)
 
 
 def _seeds(maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params) -> np.ndarray:
@@ -91,11 +91,16 @@ _METHODS = {
 }
 
 
-def _finish(ids: np.ndarray, interior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dense ids and the mean interior of each."""
+def _finish(
+    ids: np.ndarray, interior: np.ndarray, min_confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Dense ids of the objects that are sure enough, and the mean interior of each."""
     kept, dense = np.unique(ids, return_inverse=True)
-    ids = (dense.reshape(ids.shape) + (kept[0] != 0)).astype(np.int32)
-    count = int(ids.max())
-    size = np.bincount(ids.ravel(), minlength=count + 1)[1:]
-    total = np.bincount(ids.ravel(), interior.ravel(), count + 1)[1:]
-    return ids, (total / np.maximum(size, 1)).astype(np.float32)
+    dense = dense.reshape(ids.shape) + (kept[0] != 0)
+    count = int(dense.max())
+    size = np.bincount(dense.ravel(), minlength=count + 1)[1:]
+    total = np.bincount(dense.ravel(), interior.ravel(), count + 1)[1:]
+    confidence = (total / np.maximum(size, 1)).astype(np.float32)
+    sure = confidence >= min_confidence
+    number = np.concatenate([[0], np.where(sure, np.cumsum(sure), 0)]).astype(np.int32)
+    return number[dense], confidence[sure]

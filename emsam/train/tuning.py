@@ -28,18 +28,19 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 
+_OBJECTS = ("min_size", "min_confidence")
 _SEARCHED: dict[str, tuple[str, ...]] = {
-    "seeds": ("threshold", "foreground", "min_size"),
-    "agglomerate": ("threshold", "merge", "foreground", "min_size"),
-    "multicut": ("threshold", "merge", "foreground", "min_size"),
-    "mutex": ("mutex_stride", "mutex_bias", "foreground", "min_size"),
-    "distance": ("seed_depth", "foreground", "min_size"),
+    "seeds": ("threshold", "foreground", *_OBJECTS),
+    "agglomerate": ("threshold", "merge", "foreground", *_OBJECTS),
+    "multicut": ("threshold", "merge", "foreground", *_OBJECTS),
+    "mutex": ("mutex_stride", "mutex_bias", "foreground", *_OBJECTS),
+    "distance": ("seed_depth", "foreground", *_OBJECTS),
 }
 """What each method depends on."""
 _RANGE: dict[str, tuple[float, float]] = {
     "threshold": (0.3, 0.98), "merge": (0.1, 0.9), "foreground": (0.2, 0.8),
-    "min_size": (5, 300), "mutex_stride": (1, 8), "mutex_bias": (-0.3, 0.4),
-    "seed_depth": (0.25, 10.0),
+    "min_size": (5, 400), "min_confidence": (0.0, 0.8), "mutex_stride": (1, 8),
+    "mutex_bias": (-0.3, 0.4), "seed_depth": (0.25, 10.0),
 }  # fmt: skip
 _LOGARITHMIC = {"min_size", "seed_depth"}
 

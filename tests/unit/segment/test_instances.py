@@ -85,6 +85,17 @@ def test_confidence_ranks_the_surer_object_higher(three_objects: np.ndarray) -> 
     assert confidence.argmin() == ids[30, 30] - 1
 
 
+def test_objects_that_are_not_sure_enough_are_dropped(three_objects: np.ndarray) -> None:
+    maps = drawn(three_objects, 0.99)
+    dim = three_objects == 9
+    maps[:, dim] = np.minimum(maps[:, dim], 0.8)
+    everything, sureness = make_instances(maps, post())
+    sure, confidence = make_instances(maps, post(min_confidence=float(np.sort(sureness)[0]) + 0.01))
+    np.testing.assert_array_equal(sure > 0, (everything > 0) & ~dim)
+    np.testing.assert_array_equal(np.unique(sure), [0, 1, 2])
+    np.testing.assert_array_equal(confidence, np.sort(sureness)[1:])
+
+
 @given(arrays(np.float32, (3, 12, 14), elements=st.floats(0, 1, width=32)))
 def test_ids_are_dense_and_confidence_belongs_to_them(maps: np.ndarray) -> None:
     ids, confidence = make_instances(maps, post(min_size=2))
