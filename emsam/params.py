@@ -194,7 +194,7 @@ class SegmentParams(FrozenModel):
     """From maps to instances; docs/instances.md compares the methods."""
 
     method: Literal["seeds", "agglomerate", "multicut", "mutex", "distance"] = Field(
-        "agglomerate", description="how pixels become objects; distance needs a distance channel"
+        "seeds", description="how pixels become objects; distance needs a distance channel"
     )
     threshold: float = Field(
         0.8, gt=0, lt=1, description="interior probability in which seeds or fragments begin"

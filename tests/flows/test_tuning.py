@@ -16,7 +16,9 @@ pytestmark = pytest.mark.slow
 
 def test_trials_are_mirrored_once_and_the_model_is_packaged_with_the_best(lab: Laboratory) -> None:
     synthesize(lab)
-    lab.run("train", "--data", "tiny", "--run", "runs/one", *overrides())
+    lab.run(
+        "train", "--data", "tiny", "--run", "runs/one", *overrides("segment.method=agglomerate")
+    )
     refused = lab.run("tune", "runs/one", "--data", "tiny", "--split", "test", status=2)
     assert "val slices" in refused.stderr
     found = lab.json("tune", "runs/one", "--data", "tiny", "--trials", "4")

@@ -16,8 +16,11 @@ from emsam.train.targets import make_targets
 
 
 def post(**segment: Any) -> Params:
-    """Parameters of a network of three channels."""
-    return Params(targets=TargetParams(offsets=((0, 1), (1, 0))), segment=SegmentParams(**segment))
+    """Parameters of a network of three channels; by default fragments are agglomerated."""
+    return Params(
+        targets=TargetParams(offsets=((0, 1), (1, 0))),
+        segment=SegmentParams(**{"method": "agglomerate", **segment}),
+    )
 
 
 def drawn(labels: np.ndarray, certainty: float = 0.95) -> np.ndarray:

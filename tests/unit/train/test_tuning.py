@@ -38,6 +38,7 @@ def run(tmp_path: Any, volume: Volume) -> RunDirectory:
         [
             "model.name=unet", "model.unet_widths=[4, 4]", "segment.tile=64", "segment.halo=8",
             "segment.min_size=5", "segment.threshold=0.7", "segment.merge=0.45",
+            "segment.method=agglomerate",
         ],
     )  # fmt: skip
     prepared = RunDirectory(tmp_path / "runs" / "one")
