@@ -19,11 +19,10 @@ from typing import Any
 
 import torch
 
-from emsam.augment_params import AugmentParams
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
 from emsam.data.synthetic import synthesize_volume
-from emsam.params import Params, load_params
+from emsam.params import AugmentParams, Params, load_params
 from emsam.settings import Settings
 from emsam.train.augment.augmenter import Augmenter
 from emsam.train.loop import train

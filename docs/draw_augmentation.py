@@ -15,10 +15,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from emsam.augment_params import AugmentParams
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
 from emsam.data.synthetic import synthesize_volume
+from emsam.params import AugmentParams
 from emsam.segment.figures import overlay
 from emsam.train.augment.augmenter import Augmenter
 

@@ -58,14 +58,8 @@ def average_precision_coco(
     if overlaps.truth_count == 0 or overlaps.pred_count == 0:
         empty = overlaps.truth_count == overlaps.pred_count
         return float("nan") if empty else 0.0
-    rank = _ranking(overlaps, confidence)
-    hit = _greedy_hits(overlaps, rank, threshold)
-    hits = np.cumsum(hit)
-    precision = hits / np.arange(1, len(hit) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    recall = hits / overlaps.truth_count
-    where = np.searchsorted(recall, _RECALLS - 1e-12)
-    return float(np.append(precision, 0.0)[where].mean())
+    hit = _greedy_hits(overlaps, _ranking(overlaps, confidence), threshold)
+    return _mean_precision(hit, overlaps.truth_count)
 
 
 def _ranking(overlaps: Overlaps, confidence: Mapping[int, float] | None) -> np.ndarray:
@@ -92,3 +86,12 @@ def _greedy_hits(overlaps: Overlaps, rank: np.ndarray, threshold: float) -> np.n
             taken.add(max(free)[1])
             hit[place] = True
     return hit
+
+
+def _mean_precision(hit: np.ndarray, truth_count: int) -> float:
+    """Mean of the monotonous precision at COCO's recalls; 0 beyond the last recall reached."""
+    hits = np.cumsum(hit)
+    precision = hits / np.arange(1, len(hit) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    where = np.searchsorted(hits / truth_count, _RECALLS - 1e-12)
+    return float(np.append(precision, 0.0)[where].mean())

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from bioimage_cpp.graph import project_node_labels_to_pixels, region_adjacency_graph
+from bioimage_cpp.graph import (
+    RegionAdjacencyGraph,
+    project_node_labels_to_pixels,
+    region_adjacency_graph,
+)
 from bioimage_cpp.graph.agglomeration import GaspClusterPolicy
 from bioimage_cpp.graph.features import affinity_features
 from bioimage_cpp.graph.multicut import KernighanLinMulticut, MulticutObjective
+from scipy.special import logit
 
 _SURE = 1e-3
 """Affinities nearer to 0 or 1 count as this: one boundary must not outvote all others."""
@@ -58,12 +63,24 @@ def join_by_affinity(
     channels = np.ascontiguousarray(affinities, np.float32)
     features = affinity_features(graph, fragments, channels, offsets, number_of_threads=1)
     mean, count = features[:, 0].astype(np.float64), features[:, 1].astype(np.float64)
-    if multicut:
-        odds = np.clip(mean, _SURE, 1 - _SURE)
-        cost = (np.log(odds / (1 - odds)) - np.log(merge / (1 - merge))) * count / count.mean()
-        joined = KernighanLinMulticut().optimize(MulticutObjective(graph, cost))
-    else:
-        policy = GaspClusterPolicy(linkage="mean")
-        joined = policy.optimize(graph, mean - merge, edge_sizes=count)
+    join = _multicut if multicut else _agglomerate
+    joined = join(graph, mean, count, merge)
     ids = project_node_labels_to_pixels(graph, fragments, joined, number_of_threads=1)
     return ids.astype(np.int64) + 1
+
+
+def _agglomerate(
+    graph: RegionAdjacencyGraph, mean: np.ndarray, count: np.ndarray, merge: float
+) -> np.ndarray:
+    policy = GaspClusterPolicy(linkage="mean")
+    joined: np.ndarray = policy.optimize(graph, mean - merge, edge_sizes=count)
+    return joined
+
+
+def _multicut(
+    graph: RegionAdjacencyGraph, mean: np.ndarray, count: np.ndarray, merge: float
+) -> np.ndarray:
+    sure = np.clip(mean, _SURE, 1 - _SURE)
+    cost = (logit(sure) - logit(merge)) * count / count.mean()
+    joined: np.ndarray = KernighanLinMulticut().optimize(MulticutObjective(graph, cost))
+    return joined

@@ -4,45 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import nn
 
 from emsam.data.digest import file_sha256, folder_digest
 from emsam.data.store import Volume
 from emsam.errors import InputError
-from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY, score_slice
+from emsam.metrics.score_slice import PRIMARY, score_slice
 from emsam.model.package import load_network
 from emsam.params import Params, SegmentParams
 from emsam.segment.evaluate import labelled_pixels
 from emsam.segment.instances import make_instances
 from emsam.segment.predict import predict_maps
 from emsam.train.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+from emsam.train.study import SEARCHED, Study, search_space
 
 Progress = Callable[[int, int, str], None]
-
-_OBJECTS = ("min_size", "min_confidence")
-_SEARCHED: dict[str, tuple[str, ...]] = {
-    "seeds": ("threshold", "foreground", *_OBJECTS),
-    "agglomerate": ("threshold", "merge", "foreground", *_OBJECTS),
-    "multicut": ("threshold", "merge", "foreground", *_OBJECTS),
-    "mutex": ("mutex_stride", "mutex_bias", "foreground", *_OBJECTS),
-    "distance": ("seed_depth", "foreground", *_OBJECTS),
-}
-"""What each method depends on."""
-_RANGE: dict[str, tuple[float, float]] = {
-    "threshold": (0.3, 0.98), "merge": (0.1, 0.9), "foreground": (0.2, 0.8),
-    "min_size": (5, 400), "min_confidence": (0.0, 0.8), "mutex_stride": (1, 8),
-    "mutex_bias": (-0.3, 0.4), "seed_depth": (0.25, 10.0),
-}  # fmt: skip
-_LOGARITHMIC = {"min_size", "seed_depth"}
 
 
 @dataclass(frozen=True)
@@ -94,17 +76,12 @@ def tune_run(
     """
     _require_optuna()
     checkpoint = run.require().require_checkpoint()
-    weights = checkpoint / "model.safetensors"
     asked = run.untuned_params().segment  # so that a search can be made longer later
     params = run.model_params().model_copy(update={"segment": asked})
     slices = _allowed_slices(run, volume, split, params)
     methods = _methods(params, search)
-    job = {
-        "weights": file_sha256(weights), "digest": folder_digest(volume.path), "slices": slices,
-        "segment": asked.model_dump(mode="json"), "methods": methods, "seed": search.seed,
-    }  # fmt: skip
     context = {
-        "study": hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16],
+        "study": _study_key(checkpoint, volume, slices, asked, methods, search.seed),
         "data": volume.info.name,
         "split": split,
         "metric": PRIMARY[params.task],
@@ -115,102 +92,57 @@ def tune_run(
         if progress:
             progress(done, steps, note)
 
-    with run.lock() as free:
-        if not free:
-            raise InputError(f"{run.path}: another process holds this run; wait until it is done")
-        study = _Study(run, context, _space(params, methods), asked, search.seed)
+    with _held(run):
+        study = Study(run, context, search_space(params, methods), asked, search.seed)
         if study.done() < search.trials:
-            network, _ = load_network(weights, checkpoint / "params.yaml")
-            seen = _look_at(network, volume, params, slices, report)
+            seen = _look_at(checkpoint, volume, params, slices, report)
         for number in range(study.done(), search.trials):
             study.run_trial(number, lambda segment: _score(seen, params, segment))
             report(len(slices) + number + 1, f"{study.best()['value']:.4f}")
-        best = study.best()
-        run.set_tuned(SegmentParams.model_validate(best["segment"]))
-    return context | {
-        "run": str(run.path),
-        "slices": slices,
-        "trials": study.done(),
-        "before": study.first()["value"],
-        "after": best["value"],
-        "trial": best["trial"],
-        "segment": best["searched"],
-    }
+        run.set_tuned(SegmentParams.model_validate(study.best()["segment"]))
+    return context | study.outcome() | {"run": str(run.path), "slices": slices}
+
+
+@contextmanager
+def _held(run: RunDirectory) -> Iterator[None]:
+    with run.lock() as free:
+        if not free:
+            raise InputError(f"{run.path}: another process holds this run; wait until it is done")
+        yield
+
+
+def _study_key(
+    checkpoint: Path,
+    volume: Volume,
+    slices: list[int],
+    asked: SegmentParams,
+    methods: list[str],
+    seed: int,
+) -> str:
+    """A digest of all that a search depends on, but for its length."""
+    job = {
+        "weights": file_sha256(checkpoint / "model.safetensors"),
+        "digest": folder_digest(volume.path), "slices": slices,
+        "segment": asked.model_dump(mode="json"), "methods": methods, "seed": seed,
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _look_at(
-    network: nn.Module,
+    checkpoint: Path,
     volume: Volume,
     params: Params,
     slices: Sequence[int],
     report: Callable[[int, str], None],
 ) -> list[_Slice]:
     """Predict the maps of the slices, which no trial changes."""
+    network, _ = load_network(checkpoint / "model.safetensors", checkpoint / "params.yaml")
     seen: list[_Slice] = []
     for z in slices:
         maps = predict_maps(network, volume.image(z), params).astype(np.float16)
         seen.append(_Slice(maps, volume.labels(params.task, z)))
         report(len(seen), "predicting")
     return seen
-
-
-class _Study:
-    """Trials of one search, on disk; each depends on those before it and on the seed alone."""
-
-    def __init__(
-        self,
-        run: RunDirectory,
-        context: dict[str, Any],
-        space: dict[str, BaseDistribution],
-        start: SegmentParams,
-        seed: int,
-    ) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._run, self._context, self._space = run, context, space
-        self._start, self._seed = start, seed
-        lower = context["metric"] in LOWER_IS_BETTER
-        self._study = optuna.create_study(direction="minimize" if lower else "maximize")
-        self._lines = [each for each in run.trials() if each["study"] == context["study"]]
-        for line in self._lines:
-            self._study.add_trial(
-                optuna.trial.create_trial(
-                    params=line["searched"], distributions=space, value=line["value"]
-                )
-            )
-
-    def done(self) -> int:
-        return len(self._lines)
-
-    def first(self) -> dict[str, Any]:
-        return self._lines[0]
-
-    def best(self) -> dict[str, Any]:
-        """The earliest of the best trials."""
-        sign = 1 if self._context["metric"] in LOWER_IS_BETTER else -1
-        return min(self._lines, key=lambda line: sign * line["value"])
-
-    def run_trial(self, number: int, score: Callable[[SegmentParams], float]) -> None:
-        """Ask for settings, score them, write the line; the first trial is the run's own."""
-        import optuna
-
-        if number == 0:
-            self._study.enqueue_trial({name: getattr(self._start, name) for name in self._space})
-        self._study.sampler = optuna.samplers.TPESampler(seed=self._seed * 100_003 + number)
-        trial = self._study.ask(self._space)
-        segment = SegmentParams.model_validate(self._start.model_dump() | trial.params)
-        value = score(segment)
-        self._study.tell(trial, value)
-        line = self._context | {
-            "trial": number,
-            "at": int(time.time() * 1000),
-            "value": value,
-            "searched": trial.params,
-            "segment": segment.model_dump(mode="json"),
-        }
-        self._run.append_trial(line)
-        self._lines.append(line)
 
 
 def _score(slices: Sequence[_Slice], params: Params, segment: SegmentParams) -> float:
@@ -230,30 +162,10 @@ def _score(slices: Sequence[_Slice], params: Params, segment: SegmentParams) -> 
 def _methods(params: Params, search: Search) -> list[str]:
     """Methods that are tried, the run's own first."""
     for name in search.methods:
-        if name not in _SEARCHED:
-            raise InputError(f"--method {name}: unknown; one of {', '.join(_SEARCHED)}")
+        if name not in SEARCHED:
+            raise InputError(f"--method {name}: unknown; one of {', '.join(SEARCHED)}")
     own = params.segment.method
     return sorted(set(search.methods or (own,)), key=lambda name: (name != own, name))
-
-
-def _space(params: Params, methods: Sequence[str]) -> dict[str, BaseDistribution]:
-    """Ranges of what the methods depend on, widened to hold what the run has now."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    space: dict[str, BaseDistribution] = {}
-    if len(methods) > 1:
-        space["method"] = CategoricalDistribution(methods)
-    for name in dict.fromkeys(name for method in methods for name in _SEARCHED[method]):
-        now = getattr(params.segment, name)
-        low, high = min(_RANGE[name][0], now), max(_RANGE[name][1], now)
-        logarithmic = name in _LOGARITHMIC and low > 0
-        kind = IntDistribution if isinstance(now, int) else FloatDistribution
-        space[name] = kind(low, high, log=logarithmic)
-    return space
 
 
 def _allowed_slices(run: RunDirectory, volume: Volume, split: str, params: Params) -> list[int]:

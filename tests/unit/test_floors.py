@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS: dict[str, int] = {
-    "params": 0, "augment_params": 0, "settings": 0, "metrics": 0, "errors": 0, "quiet": 0,
+    "params": 0, "settings": 0, "metrics": 0, "errors": 0, "quiet": 0,
     "documents": 0,
     "data": 1,
     "model": 2, "segment": 2,
@@ -22,7 +22,6 @@ FLOORS: dict[str, int] = {
     "cli": 5, "flows": 5, "dashboards": 5,
 }  # fmt: skip
 NEIGHBOURS = {
-    ("params", "augment_params"),  # a part of it
     ("params", "errors"),  # a bad parameter is bad input
     ("metrics", "params"),  # the name of a task is a type in params
     ("cli", "flows"),  # `emsam pipeline` is a flow, run here

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emsam.augment_params import AugmentParams
 from emsam.data.patches import Batch
-from emsam.params import Params
+from emsam.params import AugmentParams, Params
 from emsam.train.augment.draw import Draw
 from emsam.train.augment.geometry import MOVES, centred_grid, read_at
 from emsam.train.augment.intensity import LOOKS

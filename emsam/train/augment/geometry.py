@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from emsam.augment_params import Change, ElasticChange
+from emsam.params.augment import Change, ElasticChange
 from emsam.train.augment.draw import Draw
 from emsam.train.augment.smooth import smooth_field
 

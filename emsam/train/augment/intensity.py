@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, conv2d, pad
 
-from emsam.augment_params import Change, MissingChange, PoissonChange
+from emsam.params.augment import Change, MissingChange, PoissonChange
 from emsam.train.augment.draw import Draw
 from emsam.train.augment.smooth import smooth_field, spline_basis
 

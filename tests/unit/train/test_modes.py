@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from emsam.augment_params import AugmentParams
 from emsam.errors import InputError
 from emsam.model.build import build_model
-from emsam.params import Params, load_params
+from emsam.params import AugmentParams, Params, load_params
 from emsam.train.modes import choose_what_learns, parameter_groups
 
 SMALL = ("model.decoder_widths=[4,6,8,8]", "model.unet_widths=[4,6]")

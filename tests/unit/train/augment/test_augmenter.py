@@ -5,10 +5,9 @@ import pytest
 import torch
 from windows import CHANGES, SIZE, augment, only, patches_of, random_batch, same
 
-from emsam.augment_params import AugmentParams
 from emsam.data.patches import Batch, PatchSampler
 from emsam.data.store import Volume
-from emsam.params import load_params
+from emsam.params import AugmentParams, load_params
 from emsam.train.augment.augmenter import Augmenter
 
 ALWAYS = AugmentParams.model_validate({name: {"probability": 1} for name in CHANGES})

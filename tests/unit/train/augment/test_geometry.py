@@ -6,9 +6,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from windows import SIZE, augment, batch_of, only, patches_of
 
-from emsam.augment_params import AugmentParams
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
+from emsam.params import AugmentParams
 from emsam.train.augment.augmenter import Augmenter
 from emsam.train.augment.geometry import MOVES, centred_grid, read_at
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emsam.augment_params import AugmentParams
 from emsam.data.patches import Batch
+from emsam.params import AugmentParams
 from emsam.train.augment.augmenter import Augmenter
 
 SIZE = 64

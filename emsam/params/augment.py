@@ -1,26 +1,13 @@
-"""Random changes of training patches, as frozen pydantic models: a part of ``params.yaml``."""
+"""Random changes of training patches."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-
-
-class FrozenModel(BaseModel):
-    """A part of the parameters; an unknown key is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from emsam.params.base import FrozenModel, Positive
 
 
 class _Change(FrozenModel):

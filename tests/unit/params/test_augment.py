@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from emsam.augment_params import AugmentParams
 from emsam.errors import InputError
-from emsam.params import Params, dump_params, load_params
+from emsam.params import AugmentParams, Params, dump_params, load_params
 
 
 def augment(*overrides: str) -> AugmentParams:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from emsam.errors import InputError
 from emsam.params import Params, dump_params, flatten, load_params
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def refusal(overrides: list[str], file: Path | None = None) -> str:
@@ -164,7 +164,7 @@ def test_dumped_parameters_load_as_the_same(tmp_path: Path) -> None:
 
 
 def test_the_repository_s_params_file_is_valid() -> None:
-    load_params(Path(__file__).parents[2] / "params.yaml")
+    load_params(Path(__file__).parents[3] / "params.yaml")
 
 
 def test_parameters_are_frozen() -> None:

@@ -1,0 +1,47 @@
+"""The data that a network sees, and the network."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from emsam.params.base import FrozenModel, Positive
+
+Widths = tuple[Positive, ...]
+
+
+class DataParams(FrozenModel):
+    """The data set that ``dvc repro`` ingests and trains on."""
+
+    name: str = "demo"
+    shape: tuple[Positive, Positive, Positive] = Field(
+        (32, 256, 256), description="synthetic volume, z,y,x"
+    )
+    seed: int = Field(0, ge=0)
+
+
+class ModelParams(FrozenModel):
+    """Which network.
+
+    ``emsam`` is SAM's encoder with our U-shaped decoder, ``published`` the same encoder with the
+    decoder of the paper, ``unet`` the baseline without SAM.
+    """
+
+    name: Literal["emsam", "published", "unet"] = "emsam"
+    encoder: Literal["vit_t", "vit_s", "vit_b", "vit_l", "vit_h"] = "vit_t"
+    weights: str | None = Field(
+        None,
+        pattern=r"^(official|[0-9a-f]{6,64})$",
+        description="the encoder's first weights, taken in by 'emsam weights get': official, or "
+        "the first digits of their sha256; null is random",
+    )
+    attention: Literal["auto", "fused", "reference"] = Field(
+        "auto", description="how the encoder attends: all give the same, reference is slow"
+    )
+    decoder_widths: Widths = Field(
+        (16, 32, 64, 96), description="channels of emsam's decoder at 1/1, 1/2, 1/4, 1/8"
+    )
+    unet_widths: Widths = Field(
+        (16, 32, 64, 96), description="channels of the U-Net at 1/1, 1/2, 1/4, 1/8"
+    )
