@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
+from _table import Row, options, show
 from torch import Tensor, nn
 
 from emsam.model.encoder import ENCODERS, SamEncoder, image_encoder
@@ -34,31 +34,29 @@ PROBE = "--probe"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--encoder", default="vit_b", choices=ENCODERS)
     parser.add_argument("--side", type=int, default=1024, help="of the image, pixels")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--train", action="store_true", help="a training step, not a forward pass")
     parser.add_argument("--repeats", type=int, default=3, help="processes of each kind")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(PROBE, choices=["ours", "peer"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.probe:
         print(json.dumps(probe(arguments)))
         return
-    rows = compare(arguments)
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(
-            f"{row['name']:60} ours {row['ours']:9.2f}  segment-anything {row['peer']:9.2f} "
-            f"{row['unit']}  {row['ratio']:.2f}"
-        )
+    show(compare(arguments), arguments.json, line)
 
 
-def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def line(row: Row) -> str:
+    return (
+        f"{row['name']:60} ours {row['ours']:9.2f}  segment-anything {row['peer']:9.2f} "
+        f"{row['unit']}  {row['ratio']:.2f}"
+    )
+
+
+def compare(arguments: argparse.Namespace) -> list[Row]:
     """A row for the time and a row for the extra memory; medians over processes."""
     found: dict[str, list[dict[str, float]]] = {"ours": [], "peer": []}
     for _ in range(arguments.repeats):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _table import Row, options, show
 
 from emsam.data.synthetic import synthesize_volume
 from emsam.model.encoder import ENCODERS, SamEncoder
@@ -31,20 +32,20 @@ SHA256 = "c0ffee" + "0" * 58
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--encoder", default="vit_b", choices=ENCODERS)
     parser.add_argument("--patch", type=int, default=256, help="side in pixels")
     parser.add_argument("--steps", type=int, default=6, help="of each training")
     parser.add_argument("--rounds", type=int, default=4, help="trainings of each kind, in turns")
     parser.add_argument("--set", action="append", default=[], help="override, repeatable")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         row = compare(arguments, Path(folder))
-    if arguments.json:
-        print(json.dumps([row], indent=2))
-        return
-    print(
+    show([row], arguments.json, line)
+
+
+def line(row: Row) -> str:
+    return (
         f"{row['name']}: cached {row['ours']:.3f} s, not cached {row['peer']:.3f} s, "
         f"{1 / row['ratio']:.1f} times faster, losses {row['loss_difference']:.1e} apart"
     )

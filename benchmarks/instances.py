@@ -15,7 +15,6 @@ seconds of CPU time per slice of 1024×768 pixels.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from _table import Row, options, show
 from scipy.ndimage import distance_transform_edt, label
 from skimage.segmentation import watershed
 
@@ -137,29 +137,28 @@ def candidates(task: str) -> dict[str, Candidate]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("runs", nargs="*", type=Path, help="run directories")
     parser.add_argument("--trials", type=int, default=12, help="settings tried for each half")
     parser.add_argument("--every", type=int, default=1, help="take every n-th validation slice")
     parser.add_argument("--method", action="append", help="repeatable; all")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
     runs = arguments.runs or sorted(QUALITY.glob("*"))
     if not runs:
         print(f"{QUALITY}: no run here; name runs, or run quality.py first", file=sys.stderr)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rows = [row for run in runs for row in compare(RunDirectory(run), arguments)]
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(
-            f"{row['name']:60} ours {row['ours']:.4f}  peer {row['peer']:.4f}  "
-            f"{row['ratio']:.3f} {row['unit']}"
-        )
+    show(rows, arguments.json, line)
 
 
-def compare(run: RunDirectory, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def line(row: Row) -> str:
+    return (
+        f"{row['name']:60} ours {row['ours']:.4f}  peer {row['peer']:.4f}  "
+        f"{row['ratio']:.3f} {row['unit']}"
+    )
+
+
+def compare(run: RunDirectory, arguments: argparse.Namespace) -> list[Row]:
     """Rows of quality, tuned and with default settings, and of time."""
     params = run.require().model_params()
     data = run.inputs()["data"][0]["name"]

@@ -15,9 +15,9 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
+from _table import Row, options, show
 
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
@@ -32,14 +32,13 @@ _WARM_UP = 2
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--patch", type=int, default=256, help="side in pixels")
     parser.add_argument("--batch", type=int, default=2, help="patches of a step")
     parser.add_argument("--steps", type=int, default=100, help="batches that are read")
     parser.add_argument("--train-steps", type=int, default=12, help="batches that are trained on")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="32-true")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
@@ -48,19 +47,19 @@ def main() -> None:
         volume = synthesize_volume("demo", settings.volume_path("demo"), shape=(8, side, side))
         rows = compare(arguments, volume, seconds_of_training(arguments, settings))
         costs = {} if arguments.json else cost_of_each(arguments, volume)
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(
-            f"{row['name']}: {row['ours']:.0f} patches/s, training takes {row['peer']:.1f}: "
-            f"{row['ratio']:.1f} times as many"
-        )
+    show(rows, arguments.json, line)
     for name, seconds in costs.items():
         print(f"{name:10}{1e3 * seconds:7.2f} ms a patch, if every patch gets it")
 
 
-def compare(arguments: argparse.Namespace, volume: Volume, step: float) -> list[dict[str, Any]]:
+def line(row: Row) -> str:
+    return (
+        f"{row['name']}: {row['ours']:.0f} patches/s, training takes {row['peer']:.1f}: "
+        f"{row['ratio']:.1f} times as many"
+    )
+
+
+def compare(arguments: argparse.Namespace, volume: Volume, step: float) -> list[Row]:
     """Default augmentation, every change of every patch, and flips alone."""
     every = {name: {"probability": 1} for name in AugmentParams().beyond_flips}
     choices = {

@@ -15,13 +15,13 @@ one Hungarian matching a threshold. Both use one thread.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from _table import Row, options, show
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from skimage.metrics import adapted_rand_error, variation_of_information
@@ -37,11 +37,10 @@ RECALLS = np.linspace(0, 1, 101)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--slices", type=int, default=100)
     parser.add_argument("--side", type=int, default=1024, help="of a slice in pixels")
     parser.add_argument("--objects", type=int, default=300, help="of a slice")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
     pairs = [
         synthetic_pair(z, arguments.objects, arguments.side)
@@ -58,14 +57,14 @@ def main() -> None:
         ),
         compare("growing", grow, expand, pairs, arguments),
     ]
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(
-            f"{row['name']:62} ours {row['ours']:6.2f} s  peer {row['peer']:6.2f} s  "
-            f"ratio {row['ratio']:.3f}, {1 / row['ratio']:.1f} times faster"
-        )
+    show(rows, arguments.json, line)
+
+
+def line(row: Row) -> str:
+    return (
+        f"{row['name']:62} ours {row['ours']:6.2f} s  peer {row['peer']:6.2f} s  "
+        f"ratio {row['ratio']:.3f}, {1 / row['ratio']:.1f} times faster"
+    )
 
 
 def compare(

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _table import Row, options, show
 from scipy.ndimage import uniform_filter1d
 
 from emsam.metrics.paired_block_bootstrap import paired_block_bootstrap_interval
@@ -36,29 +37,28 @@ DATA = "epfl6_hippocampus"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--shared", type=Path, default=ROOT / ".." / "shared" / "data")
     parser.add_argument("--work", type=Path, default=ROOT / ".emsam" / "benchmarks" / "quality")
     parser.add_argument("--task", action="append", choices=TASKS, help="repeatable; all")
     parser.add_argument("--set", action="append", default=[], help="override, repeatable")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     arguments = parser.parse_args()
     if not (arguments.shared / DATA).is_dir():
         sys.exit(f"{arguments.shared}: no real EM data here; name its folder with --shared")
     ingest(arguments)
     rows = [row for task in arguments.task or TASKS for row in compare(task, arguments)]
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(
-            f"{row['name']:50} emsam {row['ours']:.4f}  unet {row['peer']:.4f}  "
-            f"{row['ratio']:.3f}  difference {row['difference'][0]:+.4f} "
-            f"({row['difference'][1]:+.4f} to {row['difference'][2]:+.4f})"
-        )
+    show(rows, arguments.json, line)
 
 
-def compare(task: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def line(row: Row) -> str:
+    return (
+        f"{row['name']:50} emsam {row['ours']:.4f}  unet {row['peer']:.4f}  "
+        f"{row['ratio']:.3f}  difference {row['difference'][0]:+.4f} "
+        f"({row['difference'][1]:+.4f} to {row['difference'][2]:+.4f})"
+    )
+
+
+def compare(task: str, arguments: argparse.Namespace) -> list[Row]:
     """One row for each metric variant of a task, with both intervals."""
     with ThreadPoolExecutor() as pool:
         peer, ours = pool.map(partial(train, task=task, arguments=arguments), ("unet", "emsam"))

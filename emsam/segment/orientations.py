@@ -6,6 +6,7 @@ import numpy as np
 
 from emsam.params import Params
 from emsam.segment.channels import affinity_channels
+from emsam.segment.offsets import partner_windows
 
 Offset = tuple[int, int]
 
@@ -41,10 +42,10 @@ class MapAverage:
             place = self._place(channel, orientation)
             if place is None:
                 continue
-            target, (dy, dx) = place
-            here, there = _overlap(values.shape[0], dy), _overlap(values.shape[1], dx)
-            self._sum[target][here[0], there[0]] += values[here[1], there[1]]
-            self._count[target][here[0], there[0]] += 1
+            target, offset = place
+            here, there = partner_windows(values.shape, offset)
+            self._sum[target][here] += values[there]
+            self._count[target][here] += 1
 
     def mean(self) -> np.ndarray:
         """(c, y, x) float32; at least the upright position must have been added."""
@@ -78,10 +79,3 @@ def _turn_offset_back(offset: Offset, orientation: int) -> Offset:
     for _ in range(orientation % 4):  # np.rot90 puts pixel (x, n - 1 - y) at (y, x)
         dy, dx = dx, -dy
     return dy, dx
-
-
-def _overlap(side: int, shift: int) -> tuple[slice, slice]:
-    """Places i of an axis, and i + ``shift``, for which both lie on the axis."""
-    here = slice(max(0, -shift), max(0, min(side, side - shift)))
-    there = slice(max(0, shift), max(0, min(side, side + shift)))
-    return here, there

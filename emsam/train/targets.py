@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from emsam.data.patches import UNLABELLED
 from emsam.params import Params, TargetParams
+from emsam.segment.offsets import partner_windows
 
 _STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """To the four neighbours of a pixel, y,x."""
@@ -60,7 +61,6 @@ def make_targets(labels: Tensor, params: Params) -> tuple[Tensor, Tensor]:
 
 
 Maps = Iterator[tuple[Tensor, Tensor]]
-_Window = tuple[slice, ...]
 
 
 def _foreground(labels: Tensor, labelled: Tensor, params: TargetParams) -> Maps:
@@ -74,7 +74,7 @@ def _boundary(labels: Tensor, labelled: Tensor, params: TargetParams) -> Maps:
 def _affinities(labels: Tensor, labelled: Tensor, params: TargetParams) -> Maps:
     for offset in params.offsets:
         same, certain = torch.zeros_like(labelled), torch.zeros_like(labelled)
-        here, there = _overlap(labels.shape, offset)
+        here, there = partner_windows(labels.shape, offset)
         same[here] = (labels[here] > 0) & (labels[here] == labels[there])
         certain[here] = labelled[here] & labelled[there]
         yield same, certain
@@ -123,7 +123,7 @@ def _touches(labels: Tensor, *, also_background: bool) -> Tensor:
     touches = torch.zeros_like(labels, dtype=torch.bool)
     least = 0 if also_background else 1  # UNLABELLED is less
     for step in _STEPS:
-        here, there = _overlap(labels.shape, step)
+        here, there = partner_windows(labels.shape, step)
         touches[here] |= (labels[there] != labels[here]) & (labels[there] >= least)
     return touches
 
@@ -163,12 +163,3 @@ def _distance_to(goal: Tensor, reach: int) -> Tensor:
                 torch.minimum(part, source + step**2, out=part)
         squared = nearest
     return squared.clamp(max=far).sqrt()
-
-
-def _overlap(shape: Sequence[int], offset: tuple[int, int]) -> tuple[_Window, _Window]:
-    """Windows of an (n, y, x) image: pixels with a partner ``offset`` away, and the partners."""
-    here, there = [slice(None)], [slice(None)]
-    for side, step in zip(shape[1:], offset, strict=True):
-        here.append(slice(max(0, -step), max(0, side - max(0, step))))
-        there.append(slice(max(0, step), max(0, side + min(0, step))))
-    return tuple(here), tuple(there)
