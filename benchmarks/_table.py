@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from typing import Any
+
+from emsam.documents import finite_or_none
 
 Row = dict[str, Any]
 """``name``, ``ours``, ``peer``, ``ratio`` (ours to the peer) and ``unit``, and more."""
@@ -18,6 +21,11 @@ def options(doc: str) -> argparse.ArgumentParser:
     return parser
 
 
+def ratio(ours: float, peer: float) -> float:
+    """NaN where the peer has 0."""
+    return ours / peer if peer else math.nan
+
+
 def show(rows: list[Row], as_json: bool, line: Callable[[Row], str]) -> None:
     """Print rows as one JSON document, or each as the text that ``line`` makes of it."""
-    print(json.dumps(rows, indent=2) if as_json else "\n".join(map(line, rows)))
+    print(json.dumps(finite_or_none(rows), indent=2) if as_json else "\n".join(map(line, rows)))

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from _table import Row, options, show
+from _table import Row, options, ratio, show
 from scipy.ndimage import uniform_filter1d
 
 from emsam.metrics.block_bootstrap import block_bootstrap_interval
@@ -146,7 +146,7 @@ def compare(name: str, task: Task, arguments: argparse.Namespace) -> list[Row]:
             {
                 "name": f"{name} {task} {metric}"
                 + (" (primary)" if metric == PRIMARY[task] else ""),
-                "ours": mean, "peer": theirs, "ratio": mean / theirs, "unit": metric,
+                "ours": mean, "peer": theirs, "ratio": ratio(mean, theirs), "unit": metric,
                 "difference": paired_block_bootstrap_interval(
                     ours.scores[metric], peer.scores[metric]
                 ),
@@ -158,7 +158,7 @@ def compare(name: str, task: Task, arguments: argparse.Namespace) -> list[Row]:
     return rows + [
         {
             "name": f"{name} {task} {metric}", "ours": value, "peer": peer.stack[metric],
-            "ratio": value / peer.stack[metric], "unit": metric,
+            "ratio": ratio(value, peer.stack[metric]), "unit": metric,
             "difference": [value - peer.stack[metric], math.nan, math.nan],
         }
         for metric, value in ours.stack.items() if metric in peer.stack
