@@ -8,7 +8,6 @@ The encoder has random weights; only the time is of interest::
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -107,7 +106,7 @@ def train_once(params: Params, settings: Settings, name: str) -> tuple[list[floa
     """Seconds of each step after the first two, and the losses."""
     run = prepare_run(params, settings, settings.runs_root / name)
     train(run)
-    lines = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
+    lines = list(run.metrics())
     ends = [line["seconds"] for line in lines]
     steps = [b - a for a, b in pairwise(ends[1:])]
     return steps, [line["train/loss"] for line in lines]

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from _table import Row, options, show
+from _table import Row, options, ratio, show
 from scipy.ndimage import distance_transform_edt, label
 from skimage.segmentation import watershed
 
@@ -49,6 +49,7 @@ RANGES: dict[str, tuple[float, float]] = {
 SLICE = 1024 * 768
 """Pixels of the slice for which the time is told."""
 
+DEFAULT = SegmentParams().method
 QUALITY = Path(__file__).parents[1] / ".emsam" / "benchmarks" / "quality" / "runs"
 
 Method = Callable[[np.ndarray, Params], np.ndarray]
@@ -166,25 +167,25 @@ def compare(run: RunDirectory, arguments: argparse.Namespace) -> list[Row]:
     chosen = {
         name: each
         for name, each in candidates(params.task).items()
-        if not arguments.method or name in {*arguments.method, "agglomerate"}
+        if not arguments.method or name in {*arguments.method, DEFAULT}
     }
     results = {}
     for name, each in chosen.items():
         results[name] = measure(each, slices, params, arguments.trials)
         print(data, params.task, name, results[name], file=sys.stderr, flush=True)
-    best = results["agglomerate"]
+    best = results[DEFAULT]
     metric = PRIMARY[params.task]
     return [
         {
-            "name": f"{data} {params.task} {kind}: agglomerate, {name}",
+            "name": f"{data} {params.task} {kind}: {DEFAULT}, {name}",
             "ours": best[kind],
             "peer": result[kind],
-            "ratio": best[kind] / result[kind] if result[kind] else float("nan"),
+            "ratio": ratio(best[kind], result[kind]),
             "unit": unit,
         }
         for kind, unit in (("tuned", metric), ("default", metric), ("seconds", "s"))
         for name, result in results.items()
-        if name != "agglomerate"
+        if name != DEFAULT
     ]
 
 
@@ -209,8 +210,13 @@ def read_slices(
 def measure(
     each: Candidate, slices: list[tuple[np.ndarray, np.ndarray]], params: Params, trials: int
 ) -> dict[str, float]:
-    """``tuned``: mean metric of slices whose other half was tuned on; ``default``; ``seconds``."""
-    default = with_segment(params, SegmentParams().model_dump() | {"min_size": 30})
+    """``tuned``: mean metric of slices whose other half was tuned on; ``default``; ``seconds``.
+
+    Default are all settings but the smallest object, which is the run's.
+    """
+    default = with_segment(
+        params, SegmentParams().model_dump() | {"min_size": params.segment.min_size}
+    )
     started = time.process_time()
     for maps, _ in slices:
         each.make(maps.astype(np.float32), default)

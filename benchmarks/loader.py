@@ -9,7 +9,6 @@ training is a run of ``vit_t`` with its decoder, augmentation and all::
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -118,7 +117,7 @@ def seconds_of_training(arguments: argparse.Namespace, settings: Settings) -> fl
     """Median seconds of a step."""
     run = prepare_run(job(arguments), settings)
     train(run)
-    lines = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
+    lines = list(run.metrics())
     ends = [line["seconds"] for line in lines[_WARM_UP:-1]]  # the last step validates too
     return statistics.median(b - a for a, b in pairwise(ends))
 

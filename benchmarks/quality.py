@@ -36,6 +36,7 @@ from emsam.metrics.block_bootstrap import block_bootstrap_interval
 from emsam.metrics.paired_block_bootstrap import paired_block_bootstrap_interval
 from emsam.metrics.score_slice import PRIMARY, score_slice
 from emsam.params import TASKS, Task, load_params
+from emsam.train.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[1]
 PARAMS = ROOT / "params" / "cpu.yaml"
@@ -268,8 +269,7 @@ def draw_curves(path: Path, metric: str, results: dict[str, Result]) -> None:
     for name, result in results.items():
         if result.run is None:
             continue
-        lines = (result.run / "metrics.jsonl").read_text().splitlines()
-        points = [json.loads(each) for each in lines]
+        points = list(RunDirectory(result.run).metrics())
         minutes = np.array([point["seconds"] / 60 for point in points])
         loss = uniform_filter1d([point["train/loss"] for point in points], 21, mode="nearest")
         left.plot(minutes, loss, label=name)

@@ -145,7 +145,7 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Settings that are tried.")] = 50,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="segment.method to try; repeatable. By default the run's own."),
+        typer.Option(help="segment.method to try beside the run's own; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the search.")] = 0,
     as_json: AsJson = False,

@@ -73,27 +73,22 @@ def ingest_volume(
         if (existing := existing_volume(store, recipe)) is not None:
             return existing
         with new_store(store) as temporary:
-            writer = VolumeWriter(
-                temporary,
-                image.shape,
-                image.dtype.newbyteorder("="),
-                {task: _unsigned(each.dtype) for task, each in labels.items()},
-            )
+            types = {task: _unsigned(each.dtype) for task, each in labels.items()}
+            writer = VolumeWriter(temporary, image.shape, image.dtype.newbyteorder("="), types)
             findings, sample = _copy_slices(image, labels, writer, progress)
             checks.refuse_empty_labels(source.labels, findings)
-            writer.finish(
-                VolumeInfo(
-                    name=name,
-                    voxel_size=source.voxel_size,
-                    intensity=intensity_range(image.dtype, sample),
-                    splits=splits,
-                    missing=tuple(findings.missing),
-                    unlabelled={k: tuple(v) for k, v in findings.unlabelled.items()},
-                    source=recipe,
-                    licence=source.licence,
-                    warnings=tuple(findings.warnings()),
-                )
+            info = VolumeInfo(
+                name=name,
+                voxel_size=source.voxel_size,
+                intensity=intensity_range(image.dtype, sample),
+                splits=splits,
+                missing=tuple(findings.missing),
+                unlabelled={k: tuple(v) for k, v in findings.unlabelled.items()},
+                source=recipe,
+                licence=source.licence,
+                warnings=tuple(findings.warnings()),
             )
+            writer.finish(info)
     return Volume(store)
 
 

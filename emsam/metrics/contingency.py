@@ -40,6 +40,12 @@ class Contingency:
         """Pixels of each of ``pred_ids``."""
         return np.bincount(self.pred, self.count, len(self.pred_ids)).astype(np.int64)
 
+    @property
+    def of_objects(self) -> np.ndarray:
+        """Rows in which both ids are objects; (n,) bool."""
+        both: np.ndarray = (self.truth_ids[self.truth] != 0) & (self.pred_ids[self.pred] != 0)
+        return both
+
 
 def contingency(truth: np.ndarray, pred: np.ndarray) -> Contingency:
     """Count the pixels that each pair of ids shares.

@@ -37,7 +37,7 @@ class Overlaps:
 def object_overlaps(table: Contingency) -> Overlaps:
     """Intersection over union of every pair of objects that share a pixel; 0 is no object."""
     truth_sizes, pred_sizes = table.truth_sizes, table.pred_sizes
-    both = (table.truth_ids[table.truth] != 0) & (table.pred_ids[table.pred] != 0)
+    both = table.of_objects
     rows, columns, shared = table.truth[both], table.pred[both], table.count[both]
     iou = shared / (truth_sizes[rows] + pred_sizes[columns] - shared)
     true_object, pred_object = table.truth_ids != 0, table.pred_ids != 0

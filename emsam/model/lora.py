@@ -80,7 +80,8 @@ def load_merged_state(
 ) -> None:
     """Undo :func:`merged_state`: ``model`` has its adapted layers and their frozen weights."""
     frozen = [name.replace(".lora_up", ".base.") for name in adapters(model) if "_up" in name]
-    own = {name: value for name, value in state.items() if name in model.state_dict()}
+    names = model.state_dict().keys()
+    own = {name: value for name, value in state.items() if name in names}
     missing, unexpected = model.load_state_dict({**own, **additions}, strict=False)
     wrong = [*unexpected, *(name for name in missing if not name.startswith(tuple(frozen)))]
     if wrong:

@@ -102,13 +102,12 @@ def find_weights(name: str, encoder: str, root: Path) -> PretrainedWeights:
             "see 'emsam weights list'"
         )
     if not found:
-        _official_file(encoder)  # or there is nothing to get
         remedy = f"emsam weights get {encoder}" + ("" if name == "official" else " --from FILE")
         raise InputError(f"weights {name!r}: none of {encoder} in {root}; run '{remedy}'")
     return found[0]
 
 
-def load_encoder_weights(vit: nn.Module, weights_file: Path, sha256: str | None = None) -> None:
+def load_encoder_weights(vit: nn.Module, weights_file: Path, sha256: str) -> None:
     """Copy weights from the cache into an encoder, all of them or none.
 
     Parameters
@@ -119,7 +118,7 @@ def load_encoder_weights(vit: nn.Module, weights_file: Path, sha256: str | None 
     weights_file
         A :attr:`PretrainedWeights.path`.
     sha256
-        Its :attr:`PretrainedWeights.path_sha256`; ``None`` leaves the bytes unchecked.
+        Its :attr:`PretrainedWeights.path_sha256`.
 
     Raises
     ------
@@ -128,7 +127,7 @@ def load_encoder_weights(vit: nn.Module, weights_file: Path, sha256: str | None 
     """
     remedy = "fetch the weights again with 'emsam weights get'"
     try:
-        if sha256 is not None and file_sha256(weights_file) != sha256:
+        if file_sha256(weights_file) != sha256:
             raise InputError(f"{weights_file}: its sha256 is not {sha256[:12]}…; {remedy}")
         weights = load_file(weights_file)
     except OSError as error:

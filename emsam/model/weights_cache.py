@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import IO, TYPE_CHECKING
 from safetensors import SafetensorError
 
 from emsam.data.digest import file_sha256
-from emsam.documents import sync_path
+from emsam.documents import whole_folder
 from emsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -126,21 +125,13 @@ def store_weights(
     from safetensors.torch import save_file  # torch is slow to import, and a list needs none
 
     final = _folder(root, encoder, sha256)
-    temporary = root / f".{final.name}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir()
-        file = temporary / _WEIGHTS
-        save_file({name: each.contiguous() for name, each in weights.items()}, file)
-        entry = PretrainedWeights(encoder, sha256, final / _WEIGHTS, file_sha256(file), source)
-        (temporary / _MANIFEST).write_text(_manifest(entry))
-        for path in [*temporary.iterdir(), temporary]:
-            sync_path(path)
-        shutil.rmtree(final, ignore_errors=True)  # damaged, or it would have been found
-        temporary.rename(final)
-        sync_path(root)
+        with whole_folder(final) as folder:  # an entry that is there is damaged
+            file = folder / _WEIGHTS
+            save_file({name: each.contiguous() for name, each in weights.items()}, file)
+            entry = PretrainedWeights(encoder, sha256, final / _WEIGHTS, file_sha256(file), source)
+            (folder / _MANIFEST).write_text(_manifest(entry))
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise _no_place(root, error) from None
     return entry
 

@@ -14,10 +14,11 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunInfo, RunTag
 
+from emsam.documents import write_whole
 from emsam.params import flatten
 from emsam.registry.client import experiment_id, open_client
 from emsam.settings import Settings
-from emsam.train.run_directory import DONE, FAILED, RUNNING, RunDirectory, write_whole
+from emsam.train.run_directory import DONE, FAILED, RUNNING, RunDirectory
 
 _BATCH = 900
 """Metrics of one request; MLflow takes 1000."""
@@ -140,7 +141,8 @@ def _sync_scores(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
 def _sync_trials(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
     """Each trial of ``tuning.jsonl`` as a run nested in the run, with its settings and score."""
     memory = _Memory(run)
-    new = run.trials()[memory.trials(run_id) :]
+    trials = run.trials()
+    new = trials[memory.trials(run_id) :]
     if not new:
         return
     parent = client.get_run(run_id).info
@@ -152,7 +154,7 @@ def _sync_trials(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
         identity = f"{line['study']}/{line['trial']}"
         if identity not in known:
             _log_trial(client, parent, line, identity)
-    memory.remember_trials(run_id, len(run.trials()))
+    memory.remember_trials(run_id, len(trials))
 
 
 def _log_trial(client: MlflowClient, parent: RunInfo, line: dict[str, Any], identity: str) -> None:

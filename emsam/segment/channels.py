@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from emsam.errors import InputError
 from emsam.params import Params
 
 
-def foreground_map(maps: np.ndarray, params: Params) -> np.ndarray:
-    """(y, x) probability that a pixel is of an object, from ``maps`` (c, y, x)."""
-    return maps[params.maps.index("foreground")]
+def require_channels(params: Params) -> None:
+    """Raise :class:`InputError` where ``segment.method`` needs what is not predicted."""
+    if params.segment.method == "distance" and "distance" not in params.channels:
+        raise InputError(
+            "segment.method = 'distance': the network predicts no distance; take seeds, or train "
+            "with distance in targets.channels"
+        )
 
 
 def affinity_maps(maps: np.ndarray, params: Params) -> np.ndarray:
@@ -18,17 +23,20 @@ def affinity_maps(maps: np.ndarray, params: Params) -> np.ndarray:
 
 
 def affinity_channels(params: Params) -> slice:
-    """Channels of the affinities."""
-    first = next(k for k, name in enumerate(params.maps) if name.startswith("affinity"))
-    return slice(first, first + len(params.targets.offsets))
+    """Channels of the affinities, which follow the foreground."""
+    return slice(1, 1 + len(params.targets.offsets))
 
 
-def distance_map(maps: np.ndarray, params: Params) -> np.ndarray | None:
-    """(y, x) signed distance to the boundary in pixels; ``None`` where it is not predicted.
+def distance_map(maps: np.ndarray, params: Params) -> np.ndarray:
+    """(y, x) signed distance to the boundary in pixels.
 
     The inverse of what :mod:`emsam.train.targets` makes of a distance.
+
+    Raises
+    ------
+    InputError
+        It is not predicted; see :func:`require_channels`.
     """
-    if "distance" not in params.maps:
-        return None
+    require_channels(params)
     squashed = 2 * maps[params.maps.index("distance")].astype(np.float32) - 1
     return params.targets.distance_scale * np.arctanh(np.clip(squashed, -0.999, 0.999))

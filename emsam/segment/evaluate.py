@@ -54,9 +54,15 @@ def evaluate_slices(
         scores = score_slice(
             truth, pred, params.task, confidence=by_id, labelled=labelled_pixels(truth, params)
         )
-        yield SliceResult(z, image, truth, pred, scores)
+        yield SliceResult(z, image, _objects(truth, params), pred, scores)
         if progress:
             progress(done, len(slices))
+
+
+def _objects(truth: np.ndarray, params: Params) -> np.ndarray:
+    """True ids, 0 where nobody has labelled."""
+    labelled = labelled_pixels(truth, params)
+    return truth if labelled is None else np.where(labelled, truth, 0)
 
 
 def labelled_pixels(truth: np.ndarray, params: Params) -> np.ndarray | None:

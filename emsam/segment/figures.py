@@ -80,7 +80,7 @@ def _match_ids(truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
     table = contingency(truth, pred)
     largest = int(truth.max())
     names = np.where(table.pred_ids > 0, largest + 1 + np.arange(len(table.pred_ids)), 0)
-    both = (table.truth_ids[table.truth] != 0) & (table.pred_ids[table.pred] != 0)
+    both = table.of_objects
     order = np.argsort(table.count[both])  # the largest overlap comes last and stays
     names[table.pred[both][order]] = table.truth_ids[table.truth[both][order]]
     return names[np.searchsorted(table.pred_ids, pred)]

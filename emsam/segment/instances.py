@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from emsam.errors import InputError
 from emsam.params import Params
-from emsam.segment.channels import affinity_maps, distance_map, foreground_map
+from emsam.segment.channels import affinity_maps, distance_map
 from emsam.segment.distance import split_at_necks
 from emsam.segment.fragments import drop_small, grow_seeds, interior_map, make_fragments
 from emsam.segment.mutex import join_unless_excluded
@@ -35,7 +34,7 @@ def make_instances(maps: np.ndarray, params: Params) -> tuple[np.ndarray, np.nda
     """
     segment = params.segment
     interior = interior_map(maps)
-    mask = foreground_map(maps, params) > segment.foreground
+    mask = maps[0] > segment.foreground
     ids = _METHODS[segment.method](maps, interior, mask, params)
     return _finish(drop_small(ids, segment.min_size), interior, segment.min_confidence)
 
@@ -73,13 +72,7 @@ def _mutex(maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Par
 def _distance(
     maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params
 ) -> np.ndarray:
-    distance = distance_map(maps, params)
-    if distance is None:
-        raise InputError(
-            "segment.method = 'distance': the network predicts no distance; take agglomerate, or "
-            "train with distance in targets.channels"
-        )
-    return split_at_necks(distance, mask, params.segment.seed_depth)
+    return split_at_necks(distance_map(maps, params), mask, params.segment.seed_depth)
 
 
 _METHODS = {

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 from bioimage_cpp.graph import UndirectedGraph
 from bioimage_cpp.graph.multicut import GreedyAdditiveMulticut, MulticutObjective
+from scipy.special import logit
 
 from emsam.metrics.contingency import contingency
-
-_SURE = 1e-3
-"""Overlaps nearer to 0 or 1 count as this: their log odds stay finite."""
+from emsam.segment.evidence import sure_logit
 
 
 def link_slices(slices: Iterable[np.ndarray], overlap: float) -> list[np.ndarray]:
@@ -59,7 +58,7 @@ def link_slices(slices: Iterable[np.ndarray], overlap: float) -> list[np.ndarray
         if before is not None:
             edges, shares = _overlaps(before, numbered)
             pairs.append(edges)
-            weights.append(_log_odds(shares) - _log_odds(np.array(overlap)))
+            weights.append(sure_logit(shares) - logit(overlap))
         before = numbered
     joined = _solve(count, np.concatenate(pairs), np.concatenate(weights))
     return [joined[node] for node in nodes]
@@ -68,17 +67,11 @@ def link_slices(slices: Iterable[np.ndarray], overlap: float) -> list[np.ndarray
 def _overlaps(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (n, 2) uint64 of objects that overlap, and by how much."""
     table = contingency(before, after)
-    both = (table.truth_ids[table.truth] > 0) & (table.pred_ids[table.pred] > 0)
+    both = table.of_objects
     rows, columns, shared = table.truth[both], table.pred[both], table.count[both]
     shares = shared / np.sqrt(table.truth_sizes[rows] * table.pred_sizes[columns])
     pairs = np.stack([table.truth_ids[rows], table.pred_ids[columns]], axis=1)
     return pairs.astype(np.uint64), shares
-
-
-def _log_odds(overlap: np.ndarray) -> np.ndarray:
-    sure = np.clip(overlap, _SURE, 1 - _SURE)
-    odds: np.ndarray = np.log(sure / (1 - sure))
-    return odds
 
 
 def _solve(count: int, pairs: np.ndarray, weights: np.ndarray) -> np.ndarray:

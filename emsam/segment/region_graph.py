@@ -15,8 +15,7 @@ from bioimage_cpp.graph.features import affinity_features
 from bioimage_cpp.graph.multicut import KernighanLinMulticut, MulticutObjective
 from scipy.special import logit
 
-_SURE = 1e-3
-"""Affinities nearer to 0 or 1 count as this: one boundary must not outvote all others."""
+from emsam.segment.evidence import sure_logit
 
 
 def join_by_affinity(
@@ -80,7 +79,6 @@ def _agglomerate(
 def _multicut(
     graph: RegionAdjacencyGraph, mean: np.ndarray, count: np.ndarray, merge: float
 ) -> np.ndarray:
-    sure = np.clip(mean, _SURE, 1 - _SURE)
-    cost = (logit(sure) - logit(merge)) * count / count.mean()
+    cost = (sure_logit(mean) - logit(merge)) * count / count.mean()
     joined: np.ndarray = KernighanLinMulticut().optimize(MulticutObjective(graph, cost))
     return joined

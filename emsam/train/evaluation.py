@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -13,12 +12,12 @@ from PIL import Image
 
 from emsam.data.digest import file_sha256, folder_digest
 from emsam.data.store import Volume
-from emsam.documents import finite_or_none
+from emsam.documents import document_digest, finite_or_none, write_whole
 from emsam.model.package import load_network
 from emsam.params import Params
 from emsam.segment.evaluate import SliceResult, evaluate_slices, score_rows, summarize
 from emsam.segment.figures import draw_slice
-from emsam.train.run_directory import RunDirectory, write_whole
+from emsam.train.run_directory import RunDirectory
 
 Progress = Callable[[int, int], None]
 
@@ -82,7 +81,7 @@ def read_scores(run: RunDirectory) -> dict[str, Any]:
 
 def _key(weights: str, digest: str, split: str, params: Params) -> str:
     parts = [weights, digest, split, params.segment.model_dump(), params.evaluate.model_dump()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return document_digest(parts)[:16]
 
 
 def _write_entry(run: RunDirectory, scores: dict[str, Any], entry: dict[str, Any]) -> None:

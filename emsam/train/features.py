@@ -7,8 +7,6 @@ image is turned, so flips and turns are entries of their own. Grey values cannot
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,10 +16,14 @@ import torch
 import zarr
 
 from emsam.data.patches import PatchSampler, Place
+from emsam.documents import document_digest, try_lock
 from emsam.errors import InputError
 from emsam.model.build import build_model
 from emsam.model.sam_network import SamNetwork
 from emsam.params import Params
+
+Encode = Callable[[torch.Tensor], list[torch.Tensor]]
+Progress = Callable[[int, int], None] | None
 
 _AT_ONCE = 8
 """Patches that the encoder sees at a time."""
@@ -55,8 +57,7 @@ def feature_key(params: Params, weights: str, digest: str) -> dict[str, Any]:
 
 def features_path(root: Path, key: dict[str, Any]) -> Path:
     """Folder of the features of ``key`` below ``root``."""
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    return root / f"{key['encoder']}-{digest}.zarr"
+    return root / f"{key['encoder']}-{document_digest(key)[:16]}.zarr"
 
 
 class FeatureCache:
@@ -98,9 +99,9 @@ class FeatureCache:
 def compute_features(
     path: Path,
     key: dict[str, Any],
-    encode: Callable[[torch.Tensor], list[torch.Tensor]],
+    encode: Encode,
     sampler: PatchSampler,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> int:
     """Write the features of every place of the grid; goes on where it was interrupted.
 
@@ -113,33 +114,47 @@ def compute_features(
     -------
     int
         Bytes of the array.
+
+    Raises
+    ------
+    InputError
+        Another process computes the same.
     """
-    places = sampler.grid_places()
-    temporary = path.with_name(f".{path.name}.part")
-    if not path.exists():
-        array = None
-        done = 0
-        if temporary.exists():
-            array = zarr.open_array(temporary, mode="r+")
-            done = cast("int", array.attrs["done"])
-        for start in range(done, len(places), _AT_ONCE):
-            some = places[start : start + _AT_ONCE]
-            images = np.stack([sampler.image(place) for place in some])
-            with torch.inference_mode():
-                taps = torch.stack(encode(torch.from_numpy(images)[:, None]), dim=1)
-            values = taps.float().cpu().numpy()  # (n, taps, width, y/16, x/16)
-            if array is None:
-                array = _create(temporary, key, (len(places), *values.shape[1:]))
-            array[start : start + len(some)] = values
-            array.attrs["done"] = start + len(some)
-            if progress:
-                progress(start + len(some), len(places))
-        temporary.rename(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with try_lock(path.with_name(f".{path.name}.lock")) as free:
+        if not free:
+            raise InputError(f"{path}: another process computes it; wait until it is done")
+        if not path.exists():
+            _compute(path, key, encode, sampler, progress)
     return int(zarr.open_array(path, mode="r").nbytes)
 
 
+def _compute(
+    path: Path, key: dict[str, Any], encode: Encode, sampler: PatchSampler, progress: Progress
+) -> None:
+    places = sampler.grid_places()
+    temporary = path.with_name(f".{path.name}.part")
+    array = None
+    done = 0
+    if temporary.exists():
+        array = zarr.open_array(temporary, mode="r+")
+        done = cast("int", array.attrs["done"])
+    for start in range(done, len(places), _AT_ONCE):
+        some = places[start : start + _AT_ONCE]
+        images = np.stack([sampler.image(place) for place in some])
+        with torch.inference_mode():
+            taps = torch.stack(encode(torch.from_numpy(images)[:, None]), dim=1)
+        values = taps.float().cpu().numpy()  # (n, taps, width, y/16, x/16)
+        if array is None:
+            array = _create(temporary, key, (len(places), *values.shape[1:]))
+        array[start : start + len(some)] = values
+        array.attrs["done"] = start + len(some)
+        if progress:
+            progress(start + len(some), len(places))
+    temporary.rename(path)
+
+
 def _create(path: Path, key: dict[str, Any], shape: tuple[int, ...]) -> zarr.Array[Any]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     return zarr.create_array(
         path,
         shape=shape,

@@ -77,10 +77,11 @@ def train(run: RunDirectory) -> str:
     volume = Volume(Path(run.inputs()["data"][0]["path"]))
     sampler = PatchSampler.of_job(volume, params)
     validation = _validation_slices(volume, params)
-    model, optimizer = _setup(fabric, run)
+    checkpoint = run.newest_checkpoint()
+    model, optimizer = _setup(fabric, run, fresh=checkpoint is None)
     features = _cached_features(run, sampler)
     augmenter = Augmenter.of_job(params, fabric.device)
-    progress = _resume(run, fabric, model, optimizer)
+    progress = _resume(checkpoint, fabric, model, optimizer) if checkpoint else Progress()
     logged = run.mend_metrics()
     clock = _Clock(run, progress, budget)
 
@@ -108,12 +109,14 @@ def train(run: RunDirectory) -> str:
     return state
 
 
-def _setup(fabric: Fabric, run: RunDirectory) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Network, with the encoder's first weights, and optimiser."""
+def _setup(
+    fabric: Fabric, run: RunDirectory, *, fresh: bool
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Network, with the encoder's first weights where no checkpoint brings all, and optimiser."""
     params = run.params()
     budget = params.train
     model = build_model(params)
-    if params.model.weights and (budget.mode == "lora" or run.newest_checkpoint() is None):
+    if params.model.weights and (fresh or budget.mode == "lora"):
         weights = run.inputs()["weights"]  # a checkpoint has all but what LoRA adds to
         vit = model.get_submodule("encoder.vit")
         load_encoder_weights(vit, Path(weights["path"]), weights["path_sha256"])
@@ -242,11 +245,8 @@ def _save(
 
 
 def _resume(
-    run: RunDirectory, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer
+    checkpoint: Path, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Progress:
-    checkpoint = run.newest_checkpoint()
-    if checkpoint is None:
-        return Progress()
     trainer = torch.load(checkpoint / "trainer.pt", weights_only=True, map_location="cpu")
     state = load_file(checkpoint / "model.safetensors")
     load_merged_state(_unwrapped(model), state, trainer["adapters"])

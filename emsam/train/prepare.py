@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,13 @@ from torch import Tensor
 from emsam.data.digest import folder_digest
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
+from emsam.documents import document_digest
 from emsam.errors import InputError
 from emsam.model.build import build_model
 from emsam.model.sam_network import SamNetwork
 from emsam.model.weights import find_weights, load_encoder_weights
 from emsam.params import Params
+from emsam.segment.channels import require_channels
 from emsam.settings import Settings
 from emsam.train.features import compute_features, feature_key, features_path
 from emsam.train.provenance import describe_inputs
@@ -99,7 +99,7 @@ def prepare_features(
         )
     volume = Volume(settings.volume_path(params.data.name))
     check_trainable(volume, params)
-    weights = find_weights(params.model.weights or "", params.model.encoder, settings.weights_root)
+    weights = find_weights(str(params.model.weights), params.model.encoder, settings.weights_root)
     key = feature_key(params, weights.sha256, folder_digest(volume.path))
     path = features_path(settings.features_root, key)
     budget = params.train
@@ -120,8 +120,7 @@ def prepare_features(
 
 def default_run_name(params: Params, digest: str) -> str:
     """``<data>-<task>-<model>-<key>``; the key changes with what the weights depend on."""
-    text = json.dumps([params.training_part(), digest], sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:8]
+    key = document_digest([params.training_part(), digest])[:8]
     return f"{params.data.name}-{params.task}-{params.model.name}-{key}"
 
 
@@ -134,6 +133,7 @@ def check_trainable(volume: Volume, params: Params) -> None:
         See :func:`prepare_run`.
     """
     budget = params.train
+    require_channels(params)
     PatchSampler.of_job(volume, params)
     with torch.device("meta"):
         build_model(params)

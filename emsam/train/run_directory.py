@@ -15,14 +15,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emsam.data.digest import file_sha256
-from emsam.documents import finite_or_none, sync_path
+from emsam.documents import finite_or_none, try_lock, whole_folder, write_whole
 from emsam.errors import InputError
 from emsam.params import Params, SegmentParams, dump_params, load_params
 
 DONE, STOPPED, FAILED, RUNNING = "done", "stopped", "failed", "running"
+
+_PLACES = ("data", "weights", "features")
+"""Inputs that may lie in another place when a run goes on."""
 
 
 class RunDirectory:
@@ -94,8 +97,9 @@ class RunDirectory:
             self._refuse_other_job(params, inputs)
             self.set_judging(params)
             here = self.inputs()
-            if here["data"] != inputs["data"]:  # the same bytes, in another place now
-                write_whole(self.inputs_file, json.dumps(here | {"data": inputs["data"]}, indent=2))
+            moved = {key: inputs[key] for key in _PLACES if key in inputs}
+            if here != here | moved:  # the same bytes, in another place now
+                write_whole(self.inputs_file, json.dumps(here | moved, indent=2) + "\n")
             return
         if self.path.exists() and not self._is_ours():
             raise InputError(f"{self.path}: not empty and no run; choose another --run")
@@ -169,6 +173,12 @@ class RunDirectory:
                 f"{self.path}: holds a run on data set version {here[0]}, the volume is now "
                 f"{asked[0]}; choose another --run"
             )
+        trained, wanted = (each.get("weights", {}) for each in (self.inputs(), inputs))
+        if trained.get("sha256") != wanted.get("sha256"):
+            raise InputError(
+                f"{self.path}: began with weights {trained['sha256'][:12]}, the job has "
+                f"{wanted['sha256'][:12]} now; choose another --run"
+            )
 
     # -- how it goes ----------------------------------------------------------------------------
 
@@ -184,54 +194,30 @@ class RunDirectory:
 
     def trials(self) -> list[dict[str, Any]]:
         """Lines of ``tuning.jsonl``."""
-        if not self.trials_file.exists():
-            return []
-        return [json.loads(text) for text in self.trials_file.read_text().splitlines()]
+        return list(_lines(self.trials_file))
 
     def append_trial(self, line: dict[str, Any]) -> None:
         """Add a line to ``tuning.jsonl``."""
-        lines = [*self.trials(), finite_or_none(line)]
-        text = "".join(json.dumps(each, allow_nan=False) + "\n" for each in lines)
-        write_whole(self.trials_file, text)
+        _drop_half_line(self.trials_file)
+        _append(self.trials_file, line)
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add a line; numbers that are not finite become null, which JSON can hold."""
-        with self.metrics_file.open("a") as stream:
-            stream.write(json.dumps(finite_or_none(line), allow_nan=False) + "\n")
+        _append(self.metrics_file, line)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Whole lines of ``metrics.jsonl``."""
-        if not self.metrics_file.exists():
-            return
-        with self.metrics_file.open() as stream:
-            for text in stream:
-                if text.endswith("\n"):
-                    yield json.loads(text)
+        return _lines(self.metrics_file)
 
     def mend_metrics(self) -> int:
         """Drop a line that a killed process left half written; returns the last step or -1."""
-        if not self.metrics_file.exists():
-            return -1
-        content = self.metrics_file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(self.metrics_file, len(whole))
-        lines = whole.splitlines()
-        return int(json.loads(lines[-1])["step"]) if lines else -1
+        _drop_half_line(self.metrics_file)
+        last = deque(self.metrics(), maxlen=1)
+        return int(last[0]["step"]) if last else -1
 
-    @contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Hold the run for this process; yields ``False`` if another one holds it.
-
-        The kernel frees the lock when its holder dies, however it dies.
-        """
-        with (self.path / ".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+    def lock(self) -> AbstractContextManager[bool]:
+        """Hold the run for this process; the context is ``False`` if another one holds it."""
+        return try_lock(self.path / ".lock")
 
     # -- checkpoints ----------------------------------------------------------------------------
 
@@ -242,26 +228,20 @@ class RunDirectory:
         final = self.checkpoints / f"step-{step:06d}"
         if _is_whole(final):
             return
-        shutil.rmtree(final, ignore_errors=True)  # torn: the step comes again after a resume
-        temporary = self.checkpoints / f".{final.name}.part"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file(
-            {name: tensor.contiguous() for name, tensor in model.items()},
-            temporary / "model.safetensors",
-        )
-        torch.save(trainer, temporary / "trainer.pt")
-        (temporary / "params.yaml").write_text(dump_params(self.params()))
-        digests = {
-            path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-            for path in sorted(temporary.iterdir())
-        }
-        manifest = json.dumps({"step": step, "files": digests}, indent=2)
-        (temporary / "manifest.json").write_text(manifest + "\n")
-        for path in [*temporary.iterdir(), temporary]:
-            sync_path(path)
-        temporary.rename(final)
-        sync_path(self.checkpoints)
+        self.checkpoints.mkdir(exist_ok=True)
+        with whole_folder(final) as folder:  # a torn one goes: its step came again after a resume
+            save_file(
+                {name: tensor.contiguous() for name, tensor in model.items()},
+                folder / "model.safetensors",
+            )
+            torch.save(trainer, folder / "trainer.pt")
+            (folder / "params.yaml").write_text(dump_params(self.params()))
+            digests = {
+                path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+                for path in sorted(folder.iterdir())
+            }
+            manifest = json.dumps({"step": step, "files": digests}, indent=2)
+            (folder / "manifest.json").write_text(manifest + "\n")
         whole = [folder for folder in self._checkpoint_folders() if _is_whole(folder)]
         for old in whole[:-keep]:
             shutil.rmtree(old)
@@ -296,11 +276,26 @@ def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text)
-    temporary.replace(path)
+def _append(path: Path, line: dict[str, Any]) -> None:
+    with path.open("a") as stream:
+        stream.write(json.dumps(finite_or_none(line), allow_nan=False) + "\n")
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a file; none where there is no file."""
+    if not path.exists():
+        return
+    with path.open() as stream:
+        for text in stream:
+            if text.endswith("\n"):
+                yield json.loads(text)
+
+
+def _drop_half_line(path: Path) -> None:
+    """Cut off what a killed process left of its last line."""
+    if path.exists():
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def _is_whole(folder: Path) -> bool:

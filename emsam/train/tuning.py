@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +12,12 @@ import numpy as np
 
 from emsam.data.digest import file_sha256, folder_digest
 from emsam.data.store import Volume
+from emsam.documents import document_digest
 from emsam.errors import InputError
 from emsam.metrics.score_slice import PRIMARY, score_slice
 from emsam.model.package import load_network
 from emsam.params import Params, SegmentParams
+from emsam.segment.channels import require_channels
 from emsam.segment.evaluate import labelled_pixels
 from emsam.segment.instances import make_instances
 from emsam.segment.predict import predict_maps
@@ -36,7 +36,7 @@ class Search:
     trials
         Settings that are tried; the first is the run's own.
     methods
-        Values of ``segment.method``; empty takes the run's own.
+        Values of ``segment.method`` beside the run's own.
     """
 
     trials: int = 50
@@ -78,10 +78,11 @@ def tune_run(
     checkpoint = run.require().require_checkpoint()
     asked = run.untuned_params().segment  # so that a search can be made longer later
     params = run.model_params().model_copy(update={"segment": asked})
-    slices = _allowed_slices(run, volume, split, params)
+    digest = folder_digest(volume.path)
+    slices = _allowed_slices(run, volume, digest, split, params)
     methods = _methods(params, search)
     context = {
-        "study": _study_key(checkpoint, volume, slices, asked, methods, search.seed),
+        "study": _study_key(checkpoint, digest, slices, asked, methods, search.seed),
         "data": volume.info.name,
         "split": split,
         "metric": PRIMARY[params.task],
@@ -113,7 +114,7 @@ def _held(run: RunDirectory) -> Iterator[None]:
 
 def _study_key(
     checkpoint: Path,
-    volume: Volume,
+    digest: str,
     slices: list[int],
     asked: SegmentParams,
     methods: list[str],
@@ -122,10 +123,10 @@ def _study_key(
     """A digest of all that a search depends on, but for its length."""
     job = {
         "weights": file_sha256(checkpoint / "model.safetensors"),
-        "digest": folder_digest(volume.path), "slices": slices,
+        "digest": digest, "slices": slices,
         "segment": asked.model_dump(mode="json"), "methods": methods, "seed": seed,
     }  # fmt: skip
-    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]
+    return document_digest(job)[:16]
 
 
 def _look_at(
@@ -164,11 +165,15 @@ def _methods(params: Params, search: Search) -> list[str]:
     for name in search.methods:
         if name not in SEARCHED:
             raise InputError(f"--method {name}: unknown; one of {', '.join(SEARCHED)}")
+        segment = params.segment.model_copy(update={"method": name})
+        require_channels(params.model_copy(update={"segment": segment}))
     own = params.segment.method
-    return sorted(set(search.methods or (own,)), key=lambda name: (name != own, name))
+    return sorted({own, *search.methods}, key=lambda name: (name != own, name))
 
 
-def _allowed_slices(run: RunDirectory, volume: Volume, split: str, params: Params) -> list[int]:
+def _allowed_slices(
+    run: RunDirectory, volume: Volume, digest: str, split: str, params: Params
+) -> list[int]:
     """The validation slices, of which the run has learned none."""
     if split != "val":
         raise InputError(
@@ -177,7 +182,6 @@ def _allowed_slices(run: RunDirectory, volume: Volume, split: str, params: Param
         )
     volume.require_task(params.task)
     slices = volume.slices(split, params.task)
-    digest = folder_digest(volume.path)
     for data in run.inputs()["data"]:
         if volume.info.name != data["name"] and digest != data["digest"]:
             continue
