@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from emsam.data.store import Volume
+from emsam.interrupts import raise_if_interrupted
 from emsam.params import Params
 from emsam.registry.client import open_client
 from emsam.registry.models import champion_of
@@ -31,8 +32,11 @@ def pipeline(params: Params) -> dict[str, Any]:
     data, split = params.data.name, params.evaluate.split
     _check(params)
     version = publish_dataset(data)
+    raise_if_interrupted()
     run = fine_tune(params)
+    raise_if_interrupted()
     means = evaluate(run, data, split)
+    raise_if_interrupted()
     decision = promote(run, data, split)
     return _report(params, version, run, means, decision)
 

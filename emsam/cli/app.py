@@ -6,16 +6,14 @@ Heavy imports live inside the commands that need them, so that ``emsam --help`` 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from types import FrameType
 
 import typer
 from typer.core import TyperGroup
 
 from emsam.cli import data, model, registry, weights
 from emsam.errors import InputError, TrainingFailed, TrainingStopped, VersioningFailed
+from emsam.interrupts import interrupted, watch_for_ctrl_c
 from emsam.quiet import QUIET_ENVIRONMENT
 
 _GO_ON = "interrupted; run the same command again to go on"
@@ -53,7 +51,7 @@ def main() -> None:
     """Run the command line; every foreseen error is one line on stderr and an exit status."""
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    interrupted = _watch_for_ctrl_c()
+    watch_for_ctrl_c()
     try:
         app()
     except InputError as error:
@@ -68,24 +66,11 @@ def main() -> None:
     except (TrainingFailed, VersioningFailed) as error:
         _fail(error, EXIT_FAILED)
     except Exception as error:
-        if interrupted.is_set():  # some libraries wrap KeyboardInterrupt into errors of their own
+        if interrupted():  # some libraries wrap KeyboardInterrupt into errors of their own
             _fail(_GO_ON, EXIT_INTERRUPTED)
         if type(error).__name__ != "MlflowException":  # known by name: MLflow is slow to import
             raise
         _fail(error, EXIT_FAILED)
-
-
-def _watch_for_ctrl_c() -> threading.Event:
-    """An event that is set when SIGINT arrives, which still raises ``KeyboardInterrupt``."""
-    event = threading.Event()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        event.set()
-        signal.default_int_handler(number, frame)
-
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job ignores it
-        signal.signal(signal.SIGINT, note)
-    return event
 
 
 def _fail(message: object, status: int) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -105,6 +106,30 @@ def test_an_interrupted_pipeline_ends_in_the_same_result(
     assert steps_of(run) == list(range(1, 151))
     assert lab.git("status", "--porcelain") == ""
     assert lab.git("worktree", "list").count("\n") == 0
+
+
+SWALLOWED = """
+import signal
+from flows.fine_tune import fine_tune
+
+# Prefect has noted the final state when it calls this, and drops what is raised here
+fine_tune.on_completion_hooks.append(lambda *_: signal.raise_signal(signal.SIGINT))
+from emsam.cli.app import main
+main()
+"""
+
+
+def test_ctrl_c_that_prefect_swallows_stops_the_pipeline(finished: Finished) -> None:
+    lab = finished.lab
+    command = lab.command("pipeline", "--data", "tiny", *overrides())
+    arguments = command[command.index("pipeline") :]
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, *arguments],
+        cwd=lab.path, env=lab.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert "emsam: interrupted; run the same command again to go on" in done.stderr
+    assert "Beginning subflow run 'evaluate" not in done.stderr
 
 
 def test_a_killed_trainer_is_taken_up_by_the_next_call(finished: Finished, tmp_path: Path) -> None:
