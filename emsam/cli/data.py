@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,12 +92,55 @@ def log(name: Name, as_json: AsJson = False) -> None:
     from emsam import versioning
 
     found = versioning.versions(name)
-    rows = [[v.tag, v.digest, v.date, v.author, f"{v.size / 1e6:.1f} MB"] for v in found]
+    rows = [[v.tag, v.digest, v.date, v.author, f"{v.size / 1e6:.1f} MB", v.changes] for v in found]
+    columns = ["version", "digest", "date", "author", "size", "changes"]
     emit(
         [asdict(version) for version in found],
         as_json,
-        table(f"versions of {name}", ["version", "digest", "date", "author", "size"], rows),
+        table(f"versions of {name}", columns, rows),
     )
+
+
+@app.command(epilog="Example: emsam data diff ca1 v1 v2")
+def diff(
+    name: Name,
+    first: Annotated[str, typer.Argument(help="A published version, such as v1.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say which slices and labels changed between two published versions."""
+    from emsam import versioning
+    from emsam.data.summary import describe_changes
+
+    changes = versioning.difference(name, first, second)
+    said = describe_changes(changes) or "the same image and labels"
+    emit(changes, as_json, [f"{name} {first} to {second}: {said}", *_changed_slices(changes)])
+
+
+@app.command(epilog="Example: emsam data where data/ca1/v1")
+def where(
+    digest: Annotated[
+        str, typer.Argument(help="A data set version: DVC's digest, its first digits, or its tag.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """List the runs and models that were trained on a data set version."""
+    from emsam.registry.lineage import users_of
+    from emsam.settings import Settings
+    from emsam.versioning import digest_of
+
+    wanted = digest_of(digest)
+    found = users_of(wanted, Settings())
+    rows = [[each["kind"], each["name"], each["where"]] for each in found]
+    emit(found, as_json, table(f"trained on {wanted}", ["", "name", "where"], rows))
+
+
+def _changed_slices(changes: dict[str, Any]) -> list[str]:
+    from emsam.data.checks import z_ranges
+
+    slices = {"image": changes.get("image", [])}
+    slices |= {task: each["slices"] for task, each in changes.get("labels", {}).items()}
+    return [f"  {what}: slices {z_ranges(each)}" for what, each in slices.items() if each]
 
 
 def parse_labels(items: list[str] | None) -> dict[str, Path]:

@@ -43,11 +43,11 @@ class Findings:
         lines = []
         if self.missing:
             lines.append(
-                f"constant image, taken as missing sections: slices {_ranges(self.missing)}"
+                f"constant image, taken as missing sections: slices {z_ranges(self.missing)}"
             )
         for task, slices in self.unlabelled.items():
             if slices:
-                lines.append(f"no {task} labels in slices {_ranges(slices)}")
+                lines.append(f"no {task} labels in slices {z_ranges(slices)}")
         return lines
 
 
@@ -122,7 +122,7 @@ def refuse_empty_labels(paths: Mapping[str, Path], findings: Findings) -> None:
             raise InputError(f"{path}: all {task} labels are 0; give instance ids from 1 upwards")
 
 
-def _ranges(slices: list[int]) -> str:
+def z_ranges(slices: list[int]) -> str:
     """``[1, 2, 3, 7]`` → ``"1-3, 7"``."""
     parts: list[list[int]] = []
     for z in slices:

@@ -103,7 +103,11 @@ class Volume:
 
     def image(self, z: int) -> np.ndarray:
         """Slice ``z`` as float32 of shape (y, x) in [0, 1]."""
-        return rescale(np.asarray(self._image[z]), self.info.intensity)  # type: ignore[index]
+        return rescale(self.grey(z), self.info.intensity)
+
+    def grey(self, z: int) -> np.ndarray:
+        """Slice ``z`` as it is stored, (y, x)."""
+        return np.asarray(self._image[z])  # type: ignore[index]
 
     def labels(self, task: str, z: int) -> np.ndarray:
         """Instance ids of slice ``z``: unsigned integers of shape (y, x)."""

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 
 from emsam.data.digest import folder_digest
 from tests.conftest import Laboratory, make_laboratory
@@ -60,6 +62,32 @@ def test_a_changed_volume_is_the_next_version(published: Laboratory) -> None:
     assert [v["tag"] for v in published.json("data", "log", "other")] == [
         "data/other/v1", "data/other/v2"
     ]  # fmt: skip
+
+
+def test_log_and_diff_say_what_changed(published: Laboratory) -> None:
+    published.run("data", "synthetic", "grown", "--shape", "8,64,64")
+    published.run("data", "publish", "grown")
+    store = zarr.open_group(published.path / "data/grown/volume.zarr", mode="r+")
+    ids = np.asarray(store["labels/neurites/0"])
+    ids[5][ids[5] == ids[5].max()] = 0
+    store["labels/neurites/0"][:] = ids
+    second = published.json("data", "publish", "grown")
+    assert second["tag"] == "data/grown/v2"
+
+    changes = published.json("data", "diff", "grown", "v1", "data/grown/v2")
+    assert changes.keys() == {"labels"}
+    assert changes["labels"].keys() == {"neurites"}
+    assert changes["labels"]["neurites"]["slices"] == [5]
+    was, now = changes["labels"]["neurites"]["objects"]
+    assert now == was - 1
+    said = f"neurites in 1 slice, {now} objects (was {was})"
+    assert [v["changes"] for v in published.json("data", "log", "grown")] == ["", said]
+    assert published.run("data", "diff", "grown", "v1", "v2").stdout == (
+        f"grown v1 to v2: {said}\n  neurites: slices 5\n"
+    )
+    assert published.json("data", "diff", "grown", "v2", "v2") == {}
+    refused = published.run("data", "diff", "grown", "v1", "v3", status=2)
+    assert refused.stderr == "emsam: v3: no version of grown; published are v1, v2\n"
 
 
 def test_the_checkout_is_left_alone(published: Laboratory) -> None:

@@ -151,3 +151,15 @@ def test_other_post_processing_evaluates_again_and_trains_not(finished: Finished
     assert newest["run"] == finished.report["run_name"]
     package = finished.client.download_artifacts(newest["run_id"], newest["package"])
     assert "threshold: 0.4" in (Path(package) / "artifacts" / "params.yaml").read_text()
+
+
+def test_where_says_who_was_trained_on_a_version(finished: Finished) -> None:
+    (version,) = finished.lab.json("data", "log", "tiny")
+    found = finished.lab.json("data", "where", version["tag"])
+    assert [each["kind"] for each in found] == ["run directory", "MLflow run", "model"]
+    assert {each["digest"] for each in found} == {version["digest"]}
+    assert found[2]["name"] == "emsam-neurites/1"
+    assert finished.lab.json("data", "where", version["digest"][:8]) == found
+    assert finished.lab.json("data", "where", "0" * 8) == []
+    refused = finished.lab.run("data", "where", "x' OR 1", status=2)
+    assert "neither a digest nor a tag" in refused.stderr

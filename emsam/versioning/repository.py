@@ -1,0 +1,110 @@
+"""git and DVC as this project uses them: a branch of its own, a throw-away worktree."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emsam.errors import InputError, VersioningFailed
+from emsam.quiet import QUIET_ENVIRONMENT
+
+BRANCH = "datasets"
+
+
+@contextmanager
+def one_publisher(repository: Path) -> Iterator[None]:
+    lock = Path(git(repository, "rev-parse", "--absolute-git-dir")) / "emsam-publish.lock"
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def worktree(repository: Path) -> Iterator[Path]:
+    """A throw-away worktree at the tip of the branch, or at an empty commit before its first."""
+    git_folder = Path(git(repository, "rev-parse", "--absolute-git-dir"))
+    place = git_folder / "emsam-publish"
+    shutil.rmtree(place, ignore_errors=True)  # what a killed publisher left
+    git(repository, "worktree", "prune")
+    if branch_exists(repository):
+        start = f"refs/heads/{BRANCH}"
+    elif git(repository, "branch", "--remotes", "--list", f"origin/{BRANCH}"):
+        start = f"refs/remotes/origin/{BRANCH}"
+    else:
+        empty = git(repository, "hash-object", "-t", "tree", "-w", "--stdin", stdin="")
+        message = "Data sets of EM-SAM"
+        start = git(repository, *identity(repository), "commit-tree", empty, "-m", message)
+    tree = place / "tree"
+    place.mkdir()
+    try:
+        git(repository, "worktree", "add", "--quiet", "--detach", str(tree), start)
+        yield tree
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        git(repository, "worktree", "prune")
+
+
+def find_repository() -> Path:
+    try:
+        top = git(Path.cwd(), "rev-parse", "--show-toplevel")
+    except VersioningFailed:
+        raise InputError(
+            f"{Path.cwd()}: not inside a git repository, which versions need; run 'git init' "
+            "or change to the project's folder"
+        ) from None
+    return Path(top)
+
+
+def branch_exists(repository: Path) -> bool:
+    return bool(git(repository, "branch", "--list", BRANCH))
+
+
+def identity(repository: Path) -> list[str]:
+    """git's own author if one is configured, else EM-SAM: a fresh machine can publish too."""
+    try:
+        git(repository, "var", "GIT_AUTHOR_IDENT")
+        return []
+    except VersioningFailed:
+        return ["-c", "user.name=EM-SAM", "-c", "user.email=emsam@localhost"]
+
+
+def git(folder: Path, *arguments: str, stdin: str | None = None) -> str:
+    """Run git; the code's hooks and signing keys have no say on the data's branch."""
+    settings = ["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgsign=false"]
+    return _run(["git", "-C", str(folder), *settings, *arguments], folder, stdin).strip()
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    return _run([sys.executable, "-m", "dvc", *arguments], folder, None)
+
+
+def _run(command: list[str], folder: Path, stdin: str | None) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=os.environ | QUIET_ENVIRONMENT,
+    )
+    if done.returncode:
+        name, words = ("dvc", command[3:5]) if "dvc" in command else ("git", command[7:9])
+        reason = _reason(done.stderr or done.stdout) or f"exit {done.returncode}"
+        raise VersioningFailed(f"{name} {' '.join(words)}: {reason}")
+    return done.stdout
+
+
+def _reason(printed: str) -> str:
+    """DVC's errors without its advertisement, or all that was printed, on one line."""
+    errors = [
+        line.removeprefix("ERROR: ").removeprefix("unexpected error - ")
+        for line in printed.splitlines()
+        if line.startswith("ERROR: ")
+    ]
+    return " ".join(" ".join(errors or [printed]).split())
