@@ -75,7 +75,7 @@ def ours(name: str) -> Method:
 def seeds_scikit_image(maps: np.ndarray, params: Params) -> np.ndarray:
     """``seeds`` with scikit-image's watershed."""
     segment, interior = params.segment, interior_map(maps)
-    seeds = drop_small(label(interior > segment.threshold)[0], segment.min_size)
+    seeds = drop_small(label(interior > params.threshold)[0], segment.min_size)
     ids = watershed(-interior, seeds, mask=(maps[0] > segment.foreground) | (seeds > 0))
     return np.asarray(ids)
 
@@ -99,7 +99,7 @@ def agglomerate_waterz(maps: np.ndarray, params: Params) -> np.ndarray:
 
     segment = params.segment
     fragments = make_fragments(
-        interior_map(maps), maps[1:3], segment.threshold, segment.min_size
+        interior_map(maps), maps[1:3], params.threshold, segment.min_size
     ).astype(np.uint64)
     affinities = np.zeros((3, 1, *fragments.shape), np.float32)  # to the pixel before, z, y, x
     affinities[1, 0, 1:], affinities[2, 0, :, 1:] = maps[2, :-1], maps[1, :, :-1]
@@ -241,7 +241,7 @@ def tune(
     study = optuna.create_study(
         direction="minimize" if lower else "maximize", sampler=optuna.samplers.TPESampler(seed=0)
     )
-    study.enqueue_trial({key: getattr(start.segment, key) for key in each.keys})
+    study.enqueue_trial({key: getattr(start.settled_segment, key) for key in each.keys})
 
     def objective(trial: optuna.Trial) -> float:
         values = {key: trial.suggest_float(key, *RANGES[key]) for key in each.keys}

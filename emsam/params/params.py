@@ -10,7 +10,7 @@ from emsam.params.augment import AugmentParams
 from emsam.params.base import FrozenModel
 from emsam.params.network import DataParams, ModelParams
 from emsam.params.segment import EvaluateParams, SegmentParams
-from emsam.params.tasks import CHANNELS, Channel, Task
+from emsam.params.tasks import CHANNELS, MIN_CONFIDENCE, THRESHOLD, Channel, Task
 from emsam.params.training import LossParams, TargetParams, TrainParams
 
 
@@ -61,6 +61,24 @@ class Params(FrozenModel):
     def channels(self) -> tuple[Channel, ...]:
         """What the network predicts; the affinities are several maps."""
         return self.targets.channels or CHANNELS[self.task]
+
+    @property
+    def threshold(self) -> float:
+        """``segment.threshold``, or what suits the task."""
+        asked = self.segment.threshold
+        return THRESHOLD[self.task] if asked is None else asked
+
+    @property
+    def min_confidence(self) -> float:
+        """``segment.min_confidence``, or what suits the task."""
+        asked = self.segment.min_confidence
+        return MIN_CONFIDENCE[self.task] if asked is None else asked
+
+    @property
+    def settled_segment(self) -> SegmentParams:
+        """``segment`` with what suits the task where it says null."""
+        settled = {"threshold": self.threshold, "min_confidence": self.min_confidence}
+        return self.segment.model_copy(update=settled)
 
     @property
     def maps(self) -> tuple[str, ...]:

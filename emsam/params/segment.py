@@ -15,8 +15,12 @@ class SegmentParams(FrozenModel):
     method: Literal["seeds", "agglomerate", "multicut", "mutex", "distance"] = Field(
         "seeds", description="how pixels become objects; distance needs a distance channel"
     )
-    threshold: float = Field(
-        0.8, gt=0, lt=1, description="interior probability in which seeds or fragments begin"
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="interior probability in which seeds or fragments begin; null: what suits the "
+        "task",
     )
     merge: float = Field(
         0.4,
@@ -28,8 +32,12 @@ class SegmentParams(FrozenModel):
         0.5, ge=0, lt=1, description="foreground probability above which a pixel is of an object"
     )
     min_size: int = Field(50, ge=0, description="pixels; smaller seeds and objects are dropped")
-    min_confidence: float = Field(
-        0.0, ge=0, lt=1, description="mean interior probability; less sure objects are dropped"
+    min_confidence: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="mean interior probability; less sure objects are dropped; null: what suits "
+        "the task",
     )
     mutex_stride: int = Field(
         4, ge=1, description="mutex: of the long-range affinities every n-th in y and in x is used"

@@ -13,3 +13,9 @@ CHANNELS: dict[Task, tuple[Channel, ...]] = {
     "mitochondria": ("foreground", "affinities", "distance"),
 }
 """What a network predicts where nothing else is asked for."""
+
+THRESHOLD: dict[Task, float] = {"neurites": 0.8, "mitochondria": 0.5}
+"""Where seeds begin: neurites touch, mitochondria seldom do."""
+
+MIN_CONFIDENCE: dict[Task, float] = {"neurites": 0.0, "mitochondria": 0.65}
+"""Neurites fill the tissue and an unsure one is still one; a dark vesicle is no mitochondrion."""

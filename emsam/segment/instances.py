@@ -36,12 +36,11 @@ def make_instances(maps: np.ndarray, params: Params) -> tuple[np.ndarray, np.nda
     interior = interior_map(maps)
     mask = maps[0] > segment.foreground
     ids = _METHODS[segment.method](maps, interior, mask, params)
-    return _finish(drop_small(ids, segment.min_size), interior, segment.min_confidence)
+    return _finish(drop_small(ids, segment.min_size), interior, params.min_confidence)
 
 
 def _seeds(maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params) -> np.ndarray:
-    segment = params.segment
-    return grow_seeds(interior, segment.threshold, segment.min_size, mask)
+    return grow_seeds(interior, params.threshold, params.segment.min_size, mask)
 
 
 def _region_graph(
@@ -50,7 +49,7 @@ def _region_graph(
     segment = params.segment
     affinities = affinity_maps(maps, params)
     ids = join_by_affinity(
-        make_fragments(interior, affinities[:2], segment.threshold, segment.min_size),
+        make_fragments(interior, affinities[:2], params.threshold, segment.min_size),
         affinities,
         params.targets.offsets,
         segment.merge,

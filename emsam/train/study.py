@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emsam.metrics.score_slice import LOWER_IS_BETTER
-from emsam.params import Params, SegmentParams
+from emsam.params import SegmentParams
 from emsam.train.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Study:
         self._lines.append(line)
 
 
-def search_space(params: Params, methods: Sequence[str]) -> dict[str, BaseDistribution]:
+def search_space(start: SegmentParams, methods: Sequence[str]) -> dict[str, BaseDistribution]:
     """Ranges of what the methods depend on, widened to hold what the run has now."""
     from optuna.distributions import (
         CategoricalDistribution,
@@ -109,7 +109,7 @@ def search_space(params: Params, methods: Sequence[str]) -> dict[str, BaseDistri
     if len(methods) > 1:
         space["method"] = CategoricalDistribution(methods)
     for name in dict.fromkeys(name for method in methods for name in SEARCHED[method]):
-        now = getattr(params.segment, name)
+        now = getattr(start, name)
         low, high = min(_RANGE[name][0], now), max(_RANGE[name][1], now)
         logarithmic = name in _LOGARITHMIC and low > 0
         kind = IntDistribution if isinstance(now, int) else FloatDistribution

@@ -78,11 +78,12 @@ def tune_run(
     checkpoint = run.require().require_checkpoint()
     asked = run.untuned_params().segment  # so that a search can be made longer later
     params = run.model_params().model_copy(update={"segment": asked})
+    start = params.settled_segment
     digest = folder_digest(volume.path)
     slices = _allowed_slices(run, volume, digest, split, params)
     methods = _methods(params, search)
     context = {
-        "study": _study_key(checkpoint, digest, slices, asked, methods, search.seed),
+        "study": _study_key(checkpoint, digest, slices, start, methods, search.seed),
         "data": volume.info.name,
         "split": split,
         "metric": PRIMARY[params.task],
@@ -94,7 +95,7 @@ def tune_run(
             progress(done, steps, note)
 
     with _held(run):
-        study = Study(run, context, search_space(params, methods), asked, search.seed)
+        study = Study(run, context, search_space(start, methods), start, search.seed)
         if study.done() < search.trials:
             seen = _look_at(checkpoint, volume, params, slices, report)
         for number in range(study.done(), search.trials):
@@ -116,7 +117,7 @@ def _study_key(
     checkpoint: Path,
     digest: str,
     slices: list[int],
-    asked: SegmentParams,
+    start: SegmentParams,
     methods: list[str],
     seed: int,
 ) -> str:
@@ -124,7 +125,7 @@ def _study_key(
     job = {
         "weights": file_sha256(checkpoint / "model.safetensors"),
         "digest": digest, "slices": slices,
-        "segment": asked.model_dump(mode="json"), "methods": methods, "seed": seed,
+        "segment": start.model_dump(mode="json"), "methods": methods, "seed": seed,
     }  # fmt: skip
     return document_digest(job)[:16]
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from emsam.errors import InputError
-from emsam.params import Params, dump_params, flatten, load_params
+from emsam.params import TASKS, Params, dump_params, flatten, load_params
 
 ROOT = Path(__file__).parents[3]
 
@@ -202,3 +202,13 @@ def test_a_budget_in_minutes_is_not_cut_short_by_steps(item: str, tmp_path: Path
 @pytest.mark.parametrize("file", sorted((ROOT / "params").glob("*.yaml")), ids=lambda f: f.name)
 def test_the_parameters_that_come_with_emsam_are_valid(file: Path) -> None:
     assert load_params(file) != load_params()
+
+
+def test_thresholds_are_those_of_the_task_unless_they_are_given() -> None:
+    neurites, mitochondria = (load_params(None, [f"task={task}"]) for task in TASKS)
+    assert (neurites.threshold, neurites.min_confidence) == (0.8, 0.0)
+    assert (mitochondria.threshold, mitochondria.min_confidence) == (0.5, 0.65)
+    given = load_params(None, ["task=mitochondria", "segment.threshold=0.9"])
+    assert given.settled_segment.threshold == 0.9
+    assert given.settled_segment.min_confidence == 0.65
+    assert given.settled_segment.merge == given.segment.merge

@@ -93,7 +93,7 @@ def test_the_run_is_judged_with_what_was_chosen(
         assert params.training_part() == before.training_part()
     assert [line["trial"] for line in run.trials()] == list(range(6))
     first = run.trials()[0]
-    assert first["segment"] == before.segment.model_dump()
+    assert first["segment"] == before.settled_segment.model_dump()
     assert first["value"] == found["before"]
     json.dumps(found)
 
