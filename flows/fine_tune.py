@@ -19,15 +19,20 @@ REPORT_EVERY = 5.0
 
 
 @flow(name="fine-tune", flow_run_name="fine-tune {params.model.name} on {params.data.name}")
-def fine_tune(params: Params) -> str:
+def fine_tune(params: Params, version: str | None = None) -> str:
     """Train in a process of its own and mirror the run into MLflow; returns the run directory.
 
     The same parameters and data find the same run: one that is done is kept, one that was
     stopped goes on from its newest checkpoint.
+
+    Parameters
+    ----------
+    version
+        Digest that the volume must have, if it was published.
     """
     log = get_run_logger()
     settings = Settings()
-    run = prepare_run(params, settings)
+    run = prepare_run(params, settings, version=version)
     if run.is_done():
         log.info("%s is trained already, at commit %s", run.path, run.inputs()["git"]["commit"])
     else:

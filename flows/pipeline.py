@@ -33,7 +33,7 @@ def pipeline(params: Params) -> dict[str, Any]:
     _check(params)
     version = publish_dataset(data)
     raise_if_interrupted()
-    run = fine_tune(params)
+    run = fine_tune(params, version["digest"])
     raise_if_interrupted()
     means = evaluate(run, data, split)
     raise_if_interrupted()

@@ -26,7 +26,9 @@ from emsam.train.provenance import describe_inputs
 from emsam.train.run_directory import RunDirectory
 
 
-def prepare_run(params: Params, settings: Settings, folder: Path | None = None) -> RunDirectory:
+def prepare_run(
+    params: Params, settings: Settings, folder: Path | None = None, *, version: str | None = None
+) -> RunDirectory:
     """Check the job and write its run directory.
 
     Parameters
@@ -36,17 +38,24 @@ def prepare_run(params: Params, settings: Settings, folder: Path | None = None) 
     folder
         The run directory; ``None`` takes one whose name follows from parameters and data, so
         that the same job always finds the same folder.
+    version
+        Digest that the volume was published with; ``None`` takes whatever is there.
 
     Raises
     ------
     InputError
         What would stop the training, found before anything is written: no such volume, no labels
         of the task, patches larger than slices, widths that do not fit, a GPU that is not here,
-        or a folder that holds another run.
+        a volume that changed since it was published, or a folder that holds another run.
     """
     volume = Volume(settings.volume_path(params.data.name))
     check_trainable(volume, params)
     digest = folder_digest(volume.path)
+    if version not in (None, digest):
+        raise InputError(
+            f"{volume.path}: changed since it was published as {version}, is {digest} now; restore "
+            f"it, or publish it with 'emsam data publish {params.data.name}'"
+        )
     run = RunDirectory(folder or settings.runs_root / default_run_name(params, digest))
     run.prepare(params, describe_inputs(volume, digest) | _pretrained(params, digest, settings))
     return run

@@ -121,8 +121,7 @@ main()
 
 def test_ctrl_c_that_prefect_swallows_stops_the_pipeline(finished: Finished) -> None:
     lab = finished.lab
-    command = lab.command("pipeline", "--data", "tiny", *overrides())
-    arguments = command[command.index("pipeline") :]
+    arguments = ["pipeline", "--data", "tiny", *overrides()]
     done = subprocess.run(
         [sys.executable, "-c", SWALLOWED, *arguments],
         cwd=lab.path, env=lab.environment, capture_output=True, text=True,

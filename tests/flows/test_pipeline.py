@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from tests.conftest import overrides
-from tests.flows.conftest import Finished
+from tests.conftest import make_laboratory, overrides
+from tests.flows.conftest import Finished, synthesize
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +153,35 @@ def test_other_post_processing_evaluates_again_and_trains_not(finished: Finished
     assert newest["run"] == finished.report["run_name"]
     package = finished.client.download_artifacts(newest["run_id"], newest["package"])
     assert "threshold: 0.4" in (Path(package) / "artifacts" / "params.yaml").read_text()
+
+
+CHANGED = """
+from pathlib import Path
+from flows.publish_dataset import publish_dataset
+
+shard = max(Path("data/tiny/volume.zarr/image/0").rglob("c/**/0"))
+publish_dataset.on_completion_hooks.append(
+    lambda *_: shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+)
+from emsam.cli.app import main
+main()
+"""
+
+
+def test_data_that_changed_after_it_was_published_are_not_trained_on(
+    finished: Finished, tmp_path: Path
+) -> None:
+    lab = make_laboratory(tmp_path / "changed")
+    lab.prefect_api = finished.lab.prefect_api
+    synthesize(lab)
+    arguments = ["pipeline", "--data", "tiny", *overrides()]
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGED, *arguments],
+        cwd=lab.path, env=lab.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "emsam: data/tiny/volume.zarr: changed since it was published as " in done.stderr
+    assert not (lab.path / "runs").exists()
 
 
 def test_where_says_who_was_trained_on_a_version(finished: Finished) -> None:
