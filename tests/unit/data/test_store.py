@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import zarr
 
+from emsam.data.digest import folder_digest
 from emsam.data.ingest import Source, ingest_volume
-from emsam.data.store import Volume
+from emsam.data.store import Volume, VolumeInfo, VolumeWriter
 from emsam.errors import InputError
 
 
@@ -143,3 +144,16 @@ def test_missing_folders_files_and_other_stores_are_bad_input(tmp_path: Path) ->
     for name in ("none", "empty", "file", "other.zarr", "torn"):
         with pytest.raises(InputError, match=name):
             Volume(tmp_path / name)
+
+
+def test_the_same_slices_are_the_same_bytes(tmp_path: Path) -> None:
+    """A version is a digest of bytes: the order of the many chunks of a shard must not vary."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 1024, 1024), dtype=np.uint8)
+    digests = set()
+    for path in (tmp_path / f"{number}.zarr" for number in range(3)):
+        writer = VolumeWriter(path, image.shape, image.dtype, {})
+        for plane in image:
+            writer.append(plane, {})
+        writer.finish(VolumeInfo(name="noise", voxel_size=(1, 1, 1)))
+        digests.add(folder_digest(path))
+    assert len(digests) == 1
