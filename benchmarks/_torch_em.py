@@ -1,8 +1,8 @@
 """Trains the peer torch-em on slices of an EM volume and predicts the objects of other slices.
 
-It runs in an environment of its own, see ``torch_em_peer.txt``, and does not import EM-SAM::
+It runs in an environment of its own, see ``_torch_em.txt``, and does not import EM-SAM::
 
-    OMP_NUM_THREADS=1 python benchmarks/torch_em_peer.py --image image.tif --labels labels.tif \\
+    OMP_NUM_THREADS=1 python benchmarks/_torch_em.py --image image.tif --labels labels.tif \\
         --train 0-45 --predict 46-62 --minutes 8 --task neurites --out predicted.npy
 
 Network, targets, loss, augmentation, trainer and watershed are torch-em's own, with its defaults
