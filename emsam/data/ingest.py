@@ -75,18 +75,18 @@ def ingest_volume(
         with new_store(store) as temporary:
             types = {task: _unsigned(each.dtype) for task, each in labels.items()}
             writer = VolumeWriter(temporary, image.shape, image.dtype.newbyteorder("="), types)
-            findings, sample = _copy_slices(image, labels, writer, progress)
-            checks.refuse_empty_labels(source.labels, findings)
+            checker, sample = _copy_slices(image, labels, writer, progress)
+            checker.refuse_empty_labels()
             info = VolumeInfo(
                 name=name,
                 voxel_size=source.voxel_size,
                 intensity=intensity_range(image.dtype, sample),
                 splits=splits,
-                missing=tuple(findings.missing),
-                unlabelled={k: tuple(v) for k, v in findings.unlabelled.items()},
+                missing=checker.missing,
+                unlabelled=checker.unlabelled,
                 source=recipe,
                 licence=source.licence,
-                warnings=tuple(findings.warnings()),
+                warnings=checker.warnings(splits),
             )
             writer.finish(info)
     return Volume(store)
@@ -162,21 +162,19 @@ def _copy_slices(
     labels: Mapping[str, TiffStack],
     writer: VolumeWriter,
     progress: Progress | None,
-) -> tuple[checks.Findings, np.ndarray]:
-    """Check and write every slice; returns the findings and a sample of the grey values."""
-    findings = checks.Findings()
+) -> tuple[checks.Checker, np.ndarray]:
+    """Check and write every slice; returns what was seen and a sample of the grey values."""
+    checker = checks.Checker(image.path, {task: stack.path for task, stack in labels.items()})
     samples: list[np.ndarray] = []
     readers = [iter(image), *(iter(stack) for stack in labels.values())]
     for z, (plane, *label_planes) in enumerate(zip(*readers, strict=True)):
-        checks.check_image_slice(image, z, plane, findings)
         named = dict(zip(labels, label_planes, strict=True))
-        for task, label_plane in named.items():
-            checks.check_label_slice(labels[task], task, z, label_plane, findings)
+        checker.look(plane, named)
         samples.append(sample_grey(plane, z))
         writer.append(plane, named)
         if progress:
             progress(z + 1, image.shape[0])
-    return findings, np.concatenate(samples)
+    return checker, np.concatenate(samples)
 
 
 def _unsigned(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:

@@ -59,8 +59,12 @@ class VolumeInfo:
         z-ranges, both ends included.
     missing
         Slices that hold no image.
+    known_missing
+        Those of ``missing`` that whoever made the volume knows of: no warning is due.
     unlabelled
         By task, slices in which every label is 0.
+    warnings
+        What the checks found at ingest, a line each.
     """
 
     name: str
@@ -72,6 +76,7 @@ class VolumeInfo:
     source: str = ""
     licence: str = ""
     warnings: tuple[str, ...] = ()
+    known_missing: tuple[int, ...] = ()
     format: int = FORMAT
 
 
@@ -120,6 +125,19 @@ class Volume:
     def grey(self, z: int) -> np.ndarray:
         """Slice ``z`` as it is stored, (y, x)."""
         return np.asarray(self._image[z])  # type: ignore[index]
+
+    def stored(self, what: str, first: int, last: int, level: int = 0) -> np.ndarray:
+        """Slices ``first`` to ``last``, both included, as they were ingested: (z, y, x).
+
+        Parameters
+        ----------
+        what
+            ``image`` or ``labels/<task>``.
+        level
+            Of the pyramid; -1 is the coarsest.
+        """
+        level %= pyramid_levels(self.shape)
+        return np.asarray(self._group[f"{what}/{level}"][first : last + 1])  # type: ignore[index]
 
     def labels(self, task: str, z: int) -> np.ndarray:
         """Instance ids of slice ``z``: unsigned integers of shape (y, x)."""
@@ -284,6 +302,7 @@ def pyramid_levels(shape: tuple[int, int, int]) -> int:
 def _read_info(info: dict[str, Any]) -> VolumeInfo:
     """Metadata as it was written; JSON has lists where it had tuples."""
     tuples = {key: tuple(info[key]) for key in ("voxel_size", "intensity", "missing", "warnings")}
+    tuples["known_missing"] = tuple(info.get("known_missing", ()))  # older volumes have none
     named = {
         key: {name: tuple(values) for name, values in info[key].items()}
         for key in ("splits", "unlabelled")

@@ -92,10 +92,10 @@ def _describe(name: str, shape: tuple[int, int, int], scene: _Scene, recipe: str
         voxel_size=VOXEL_SIZE,
         splits=default_splits(shape[0]),
         missing=(scene.missing,),
+        known_missing=(scene.missing,),
         unlabelled={"neurites": (scene.missing,)},
         source=recipe,
         licence="CC0-1.0",
-        warnings=(f"constant image, taken as missing sections: slices {scene.missing}",),
     )
 
 

@@ -1,0 +1,80 @@
+"""Looks at the slices of a volume while they stream by, and says what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from emsam.data.checks import refusals
+from emsam.data.checks.copies import Prints, copies_within
+from emsam.data.checks.finding import Finding
+from emsam.data.checks.images import SliceImage, image_findings, measure_image
+from emsam.data.checks.labels import TaskLabels, label_findings
+from emsam.data.splits import ZRange
+
+
+class Checker:
+    """Looks at slices in order of z and keeps measurements, never the slices before the last.
+
+    Parameters
+    ----------
+    image, labels
+        Where the slices come from, for messages; labels by task.
+    """
+
+    def __init__(self, image: Path, labels: Mapping[str, Path]) -> None:
+        self._image_path, self._label_paths = image, dict(labels)
+        self.slices: list[SliceImage] = []
+        self.tasks = {task: TaskLabels() for task in labels}
+
+    def look(self, image: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
+        """Take in the next slice: grey values and, for every task, ids; each (y, x).
+
+        Raises
+        ------
+        InputError
+            NaN or infinite grey values, negative ids.
+        """
+        z = len(self.slices)
+        refusals.refuse_image(self._image_path, z, image)
+        self.slices.append(measure_image(image))
+        for task, plane in labels.items():
+            refusals.refuse_labels(self._label_paths[task], z, plane)
+            self.tasks[task].look(plane, image)
+
+    def refuse_empty_labels(self) -> None:
+        """After the last slice: raise :class:`InputError` for labels without a single object."""
+        for task, seen in self.tasks.items():
+            refusals.refuse_empty_labels(self._label_paths[task], task, sum(seen.objects))
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Slices whose image is constant: lost sections. They are not trained on nor scored."""
+        return tuple(z for z, each in enumerate(self.slices) if each.constant)
+
+    @property
+    def unlabelled(self) -> dict[str, tuple[int, ...]]:
+        """By task, slices without an object; tasks without such a slice are left out."""
+        return {task: seen.unlabelled for task, seen in self.tasks.items() if seen.unlabelled}
+
+    def prints(self, name: str, splits: Mapping[str, ZRange]) -> Prints:
+        """What is compared with other slices."""
+        fingerprints = np.stack([each.fingerprint for each in self.slices])
+        checksums = np.array([each.checksum for each in self.slices], np.uint32)
+        return Prints(name, fingerprints, splits, checksums)
+
+    def findings(
+        self, splits: Mapping[str, ZRange], known_missing: Collection[int] = ()
+    ) -> list[Finding]:
+        """All findings of a volume by itself, the image's first."""
+        found = image_findings(self.slices, known_missing)
+        found += copies_within(self.prints("", splits))
+        for task, seen in self.tasks.items():
+            found += label_findings(task, seen, self.missing)
+        return found
+
+    def warnings(self, splits: Mapping[str, ZRange]) -> tuple[str, ...]:
+        """The lines of those findings that are warnings."""
+        return tuple(each.message for each in self.findings(splits) if each.level == "warning")
