@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
@@ -62,13 +63,39 @@ def ingest(
     _print_volume(volume, as_json)
 
 
-@app.command(epilog="Example: emsam data check ca1")
-def check(name: Name, as_json: AsJson = False) -> None:
-    """Say what a volume holds and what was found when it was ingested."""
+@app.command(epilog="Example: emsam data check ca1 --html ca1.html")
+def check(
+    name: Name,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with pictures to this file.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 on any warning.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a volume again: lost, double or odd slices, leakage between splits, odd labels.
+
+    Copies of its slices are searched in all volumes, where one trains and the other is judged.
+    """
+    from emsam.data.checks.report import report
+    from emsam.data.checks.volume import examine_volume
     from emsam.data.store import Volume
+    from emsam.documents import write_whole
     from emsam.settings import Settings
 
-    _print_volume(Volume(Settings().volume_path(name)), as_json)
+    if html is not None and (html.is_dir() or not html.parent.is_dir()):
+        raise InputError(f"--html {html}: name a file in a folder that is there")
+    settings = Settings()
+    volume = Volume(settings.volume_path(name))
+    with progress(f"checking {name}") as moved:
+        seen = examine_volume(volume, settings.data_root.glob("*/volume.zarr"), moved)
+    if html is not None:
+        from emsam.data.checks.page import html_page
+
+        write_whole(html, html_page(seen))
+    document = report(seen)
+    emit(document, as_json, [*_describe(volume), *_check_lines(document)])
+    if strict and seen.warned:
+        raise typer.Exit(2)
 
 
 @app.command(epilog="Example: emsam data publish ca1")
@@ -136,7 +163,7 @@ def where(
 
 
 def _changed_slices(changes: dict[str, Any]) -> list[str]:
-    from emsam.data.checks import z_ranges
+    from emsam.data.checks.finding import z_ranges
 
     slices = {"image": changes.get("image", [])}
     slices |= {task: each["slices"] for task, each in changes.get("labels", {}).items()}
@@ -165,6 +192,35 @@ def _checked(name: str) -> str:
     return name
 
 
+def _check_lines(document: dict[str, Any]) -> list[str]:
+    """Statistics of the labels, findings, and what they were compared with."""
+    rows = [
+        [task, str(each["objects"]), f"{median(each['objects_per_slice']):g}",
+         f"{each['area_quartiles'][2]:g}", f"{each['labelled']:.1%}",
+         "3D" if each["ids_through_slices"] else "2D"]
+        for task, each in document["classes"].items()
+    ]  # fmt: skip
+    columns = ["task", "objects in slices", "a slice", "size (px)", "labelled", "ids"]
+    compared = document["compared"]
+    return [
+        *table("labels (medians)", columns, rows),
+        *(f"{each['level']}: {each['message']}" for each in document["findings"]),
+        f"{sum(each['level'] == 'warning' for each in document['findings'])} warnings; "
+        f"searched for copies: {', '.join(compared) or 'no other volume'}",
+    ]
+
+
+def _describe(volume) -> list[str]:  # type: ignore[no-untyped-def]
+    info = volume.info
+    splits = ", ".join(f"{name} {a}-{b}" for name, (a, b) in info.splits.items())
+    return [
+        f"{volume.path}",
+        f"  shape {' × '.join(map(str, volume.shape))} (z, y, x), voxel "
+        f"{' × '.join(f'{side:g}' for side in info.voxel_size)} nm",
+        f"  labels: {', '.join(volume.tasks) or 'none'};  splits: {splits}",
+    ]
+
+
 def _print_volume(volume, as_json: bool) -> None:  # type: ignore[no-untyped-def]
     from dataclasses import asdict
 
@@ -172,12 +228,5 @@ def _print_volume(volume, as_json: bool) -> None:  # type: ignore[no-untyped-def
     document = asdict(info) | {
         "path": str(volume.path), "shape": volume.shape, "tasks": volume.tasks
     }  # fmt: skip
-    splits = ", ".join(f"{name} {a}-{b}" for name, (a, b) in info.splits.items())
-    lines = [
-        f"{volume.path}",
-        f"  shape {' × '.join(map(str, volume.shape))} (z, y, x), voxel "
-        f"{' × '.join(f'{side:g}' for side in info.voxel_size)} nm",
-        f"  labels: {', '.join(volume.tasks) or 'none'};  splits: {splits}",
-        *(f"  warning: {warning}" for warning in info.warnings),
-    ]
-    emit(document, as_json, lines)
+    warnings = [f"  warning: {warning}" for warning in info.warnings]
+    emit(document, as_json, [*_describe(volume), *warnings])
