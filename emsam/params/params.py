@@ -10,7 +10,7 @@ from emsam.params.augment import AugmentParams
 from emsam.params.base import FrozenModel
 from emsam.params.network import DataParams, ModelParams
 from emsam.params.segment import EvaluateParams, SegmentParams
-from emsam.params.tasks import CHANNELS, MIN_CONFIDENCE, THRESHOLD, Channel, Task
+from emsam.params.tasks import BALANCE, CHANNELS, MIN_CONFIDENCE, THRESHOLD, Channel, Task
 from emsam.params.training import LossParams, TargetParams, TrainParams
 
 
@@ -73,6 +73,13 @@ class Params(FrozenModel):
         """``segment.min_confidence``, or what suits the task."""
         asked = self.segment.min_confidence
         return MIN_CONFIDENCE[self.task] if asked is None else asked
+
+    @property
+    def settled_loss(self) -> LossParams:
+        """``loss`` with what suits the task where it says null."""
+        asked = self.loss.balance
+        balance = BALANCE[self.task] if asked is None else asked
+        return self.loss.model_copy(update={"balance": balance})
 
     @property
     def settled_segment(self) -> SegmentParams:

@@ -14,6 +14,9 @@ CHANNELS: dict[Task, tuple[Channel, ...]] = {
 }
 """What a network predicts where nothing else is asked for."""
 
+BALANCE: dict[Task, bool] = {"neurites": False, "mitochondria": True}
+"""Mitochondria are rare: a network is long unsure of any, unless they weigh more."""
+
 THRESHOLD: dict[Task, float] = {"neurites": 0.8, "mitochondria": 0.5}
 """Where seeds begin: neurites touch, mitochondria seldom do."""
 

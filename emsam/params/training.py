@@ -55,8 +55,10 @@ class LossParams(FrozenModel):
     focal: float = Field(0.0, ge=0, description="focal loss of all but distances")
     focal_gamma: float = Field(2.0, ge=0, description="how much focal loss spares what is easy")
     distance: float = Field(4.0, ge=0, description="squared error of distance and centre")
-    balance: bool = Field(
-        False, description="in cross-entropy and focal loss both classes of a batch weigh the same"
+    balance: bool | None = Field(
+        None,
+        description="in cross-entropy and focal loss both classes of a batch weigh the same; null: "
+        "what suits the task",
     )
     deep_supervision: float = Field(
         0.0, ge=0, description="of the same losses at 1/2 and, halved, at 1/4 of the resolution"

@@ -175,7 +175,7 @@ def _step(
         each.float().contiguous()  # as the targets lie in memory
         for each in (outputs if isinstance(outputs, list) else [outputs])
     ]
-    loss = segmentation_loss(logits, target, known, maps=params.maps, params=params.loss)
+    loss = segmentation_loss(logits, target, known, maps=params.maps, params=params.settled_loss)
     optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss)
     norm = fabric.clip_gradients(
