@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -14,26 +14,36 @@ from emsam.params import Params, SegmentParams, TargetParams
 from emsam.segment.instances import make_instances
 from emsam.train.targets import make_targets
 
+METHODS = get_args(SegmentParams.model_fields["method"].annotation)
+"""Every method, the default first."""
+BY_FRAGMENTS = ("agglomerate", "multicut")
+PROBABILITY = st.floats(0.9375, 1, width=32) | st.floats(0, 1, width=32)
+"""Every other one so sure that objects begin there."""
+
 
 def post(**segment: Any) -> Params:
-    """Parameters of a network of three channels; by default fragments are agglomerated."""
+    """Parameters of a network of foreground, affinities in x and in y, and distance."""
     return Params(
-        targets=TargetParams(offsets=((0, 1), (1, 0))),
-        segment=SegmentParams(**{"method": "agglomerate", **segment}),
+        targets=TargetParams(
+            channels=("foreground", "affinities", "distance"), offsets=((0, 1), (1, 0))
+        ),
+        segment=SegmentParams(**segment),
     )
 
 
 def drawn(labels: np.ndarray, certainty: float = 0.95) -> np.ndarray:
-    """Maps (3, y, x) of a network that sees ``labels``: foreground, affinity in x and in y."""
+    """Maps (4, y, x) of a network that sees ``labels``, membranes as sure as objects."""
     alike_x = np.zeros(labels.shape, bool)
     alike_x[:, :-1] = (labels[:, :-1] == labels[:, 1:]) & (labels[:, 1:] > 0)
     alike_y = np.zeros(labels.shape, bool)
     alike_y[:-1] = (labels[:-1] == labels[1:]) & (labels[1:] > 0)
-    maps = np.stack([labels > 0, alike_x, alike_y])
-    return np.where(maps, certainty, 1 - certainty).astype(np.float32)
+    maps = np.where([labels > 0, alike_x, alike_y], certainty, 1 - certainty)
+    distance = make_targets(torch.from_numpy(labels)[None], post())[0][:, -1]
+    return np.concatenate([maps, distance]).astype(np.float32)
 
 
-METHODS = ("seeds", "agglomerate", "multicut", "mutex")
+def test_the_default_is_the_first_method() -> None:
+    assert METHODS[0] == SegmentParams().method
 
 
 @pytest.fixture
@@ -57,7 +67,7 @@ def test_drawn_objects_are_found(three_objects: np.ndarray, method: str) -> None
     assert ((confidence > 0.5) & (confidence <= 1)).all()
 
 
-@pytest.mark.parametrize("method", METHODS[:3])
+@pytest.mark.parametrize("method", ["seeds", *BY_FRAGMENTS])
 def test_touching_objects_are_told_apart_by_affinity(method: str) -> None:
     labels = np.repeat([1, 2], 20)[None].repeat(20, axis=0)
     ids, confidence = make_instances(drawn(labels), post(method=method))
@@ -66,49 +76,76 @@ def test_touching_objects_are_told_apart_by_affinity(method: str) -> None:
     assert (ids > 0).all()
 
 
-def test_small_seeds_are_dropped(three_objects: np.ndarray) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_small_objects_are_dropped(three_objects: np.ndarray, method: str) -> None:
     three_objects[20:23, 55:58] = 5  # nine pixels, a seed of fewer
     for least, count in ((0, 4), (20, 3), (100_000, 0)):
-        ids, confidence = make_instances(drawn(three_objects), post(min_size=least))
+        ids, confidence = make_instances(drawn(three_objects), post(method=method, min_size=least))
         assert ids.max() == len(confidence) == count
 
 
+@pytest.mark.parametrize("method", ["seeds", *BY_FRAGMENTS])
+def test_small_seeds_are_dropped(method: str) -> None:
+    labels = np.zeros((20, 20), np.int32)
+    labels[2:18, 2:18] = 1
+    maps = drawn(labels)
+    maps[:3, 2:18, 8:18] = 0.6  # foreground, but no seed
+    found = [
+        int(make_instances(maps, post(method=method, min_size=least))[0].max())
+        for least in (75, 100)
+    ]
+    assert found == [1, 0]
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_maps_without_any_object_and_with_one_that_fills_the_slice(value: float) -> None:
-    ids, confidence = make_instances(np.full((3, 20, 30), value, np.float32), post())
+def test_maps_without_any_object_and_with_one_that_fills_the_slice(
+    value: float, method: str
+) -> None:
+    ids, confidence = make_instances(np.full((4, 20, 30), value, np.float32), post(method=method))
     assert (ids == value).all()
     assert confidence.tolist() == [1.0] * int(value)
 
 
-def test_confidence_ranks_the_surer_object_higher(three_objects: np.ndarray) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_confidence_ranks_the_surer_object_higher(three_objects: np.ndarray, method: str) -> None:
     maps = drawn(three_objects, 0.99)
     dim = three_objects == 4
-    maps[:, dim] = np.minimum(maps[:, dim], 0.85)
-    ids, confidence = make_instances(maps, post())
+    maps[:3, dim] = np.minimum(maps[:3, dim], 0.91)
+    ids, confidence = make_instances(maps, post(method=method))
     assert confidence.argmin() == ids[30, 30] - 1
 
 
-def test_objects_that_are_not_sure_enough_are_dropped(three_objects: np.ndarray) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_objects_that_are_not_sure_enough_are_dropped(
+    three_objects: np.ndarray, method: str
+) -> None:
     maps = drawn(three_objects, 0.99)
     dim = three_objects == 9
-    maps[:, dim] = np.minimum(maps[:, dim], 0.8)
-    everything, sureness = make_instances(maps, post())
-    sure, confidence = make_instances(maps, post(min_confidence=float(np.sort(sureness)[0]) + 0.01))
+    maps[:3, dim] = np.minimum(maps[:3, dim], 0.91)
+    everything, sureness = make_instances(maps, post(method=method))
+    least = float(np.sort(sureness)[0]) + 0.01
+    sure, confidence = make_instances(maps, post(method=method, min_confidence=least))
     np.testing.assert_array_equal(sure > 0, (everything > 0) & ~dim)
     np.testing.assert_array_equal(np.unique(sure), [0, 1, 2])
     np.testing.assert_array_equal(confidence, np.sort(sureness)[1:])
 
 
-@given(arrays(np.float32, (3, 12, 14), elements=st.floats(0, 1, width=32)))
-def test_ids_are_dense_and_confidence_belongs_to_them(maps: np.ndarray) -> None:
-    ids, confidence = make_instances(maps, post(min_size=2))
+@pytest.mark.parametrize("method", METHODS)
+@settings(phases=[Phase.generate])  # shrinking so many numbers takes minutes
+@given(coarse=arrays(np.float32, (4, 3, 4), elements=PROBABILITY, fill=st.nothing()))
+def test_ids_are_dense_and_confidence_belongs_to_them(method: str, coarse: np.ndarray) -> None:
+    maps = np.kron(coarse, np.ones((1, 3, 3), np.float32))
+    ids, confidence = make_instances(maps, post(method=method, min_size=10))
     assert set(np.unique(ids)) - {0} == set(range(1, len(confidence) + 1))
+    assert (np.bincount(ids.ravel())[1:] >= 10).all()
+    assert (maps[0][ids > 0] > 0.5).all()
     interior = maps[0] * np.minimum(maps[1], maps[2])
     for number, value in enumerate(confidence, start=1):
         assert value == pytest.approx(interior[ids == number].mean(), abs=1e-5)
 
 
-@pytest.mark.parametrize("method", ["agglomerate", "multicut"])
+@pytest.mark.parametrize("method", BY_FRAGMENTS)
 def test_a_gap_in_a_membrane_merges_no_two_objects(method: str) -> None:
     """Seeds leak through one weak pixel; the mean over the whole boundary does not."""
     labels = np.zeros((60, 60), np.int32)
@@ -119,7 +156,7 @@ def test_a_gap_in_a_membrane_merges_no_two_objects(method: str) -> None:
     assert make_instances(maps, post(method=method))[0].max() == 2
 
 
-@pytest.mark.parametrize("method", ["agglomerate", "multicut"])
+@pytest.mark.parametrize("method", BY_FRAGMENTS)
 def test_merge_decides_what_a_weak_boundary_is(method: str) -> None:
     labels = np.ones((40, 60), np.int32)
     maps = drawn(labels, 0.98)
@@ -131,11 +168,14 @@ def test_merge_decides_what_a_weak_boundary_is(method: str) -> None:
     assert counts == {0.4: 1, 0.6: 2}
 
 
-def test_an_unsure_object_is_not_lost_to_a_sure_neighbour() -> None:
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_an_unsure_object_is_not_lost_to_a_sure_neighbour(method: str) -> None:
+    """Seeds lose it: nothing in it is as sure as ``threshold``."""
     labels = np.zeros((40, 60), np.int32)
     labels[:, :29], labels[:, 31:] = 1, 2
     maps = np.where(labels[None] == 2, drawn(labels, 0.78), drawn(labels, 0.99))
-    assert make_instances(maps, post())[0].max() == 2
+    assert make_instances(maps, post(method="seeds"))[0].max() == 1
+    assert make_instances(maps, post(method=method))[0].max() == 2
 
 
 def test_mitochondria_that_touch_are_parted_by_the_distance_that_the_network_was_taught() -> None:
@@ -160,5 +200,8 @@ def test_mitochondria_that_touch_are_parted_by_the_distance_that_the_network_was
 
 
 def test_distance_needs_a_network_that_predicts_it() -> None:
+    params = Params(
+        targets=TargetParams(offsets=((0, 1), (1, 0))), segment=SegmentParams(method="distance")
+    )
     with pytest.raises(InputError, match="distance"):
-        make_instances(np.ones((3, 20, 20), np.float32), post(method="distance"))
+        make_instances(np.ones((3, 20, 20), np.float32), params)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from emsam.data.patches import ORIENTATIONS
+from emsam.data.patches import ORIENTATIONS, orient
 from emsam.params import Params, SegmentParams, TargetParams
+from emsam.segment.orientations import MapAverage
 from emsam.segment.predict import predict_maps
 from emsam.train.targets import make_targets
 
@@ -57,25 +58,43 @@ def test_a_network_that_knows_says_the_same_in_every_position(
     np.testing.assert_allclose(maps[known[0]], target[0][known[0]], atol=1e-6)
 
 
-class Shaded(nn.Module):
-    """The foreground is a ramp over the image it is shown, whatever is on it."""
+class Stubborn(nn.Module):
+    """Says the same of every image, whatever is on it and however it is turned."""
 
-    def __init__(self) -> None:
+    def __init__(self, foreground: Tensor) -> None:
         super().__init__()
-        self.slope = nn.Parameter(torch.tensor(4.0))
+        self.logits = nn.Parameter(foreground.logit())
 
     def forward(self, image: Tensor) -> Tensor:
-        ramp = torch.linspace(-1, 1, image.shape[-1])[None, None, None] * self.slope
-        return ramp.expand(len(image), 3, *image.shape[-2:])
+        return self.logits.expand(len(image), 3, -1, -1)
 
 
-def test_what_a_network_says_in_eight_positions_is_averaged() -> None:
+def test_a_network_is_asked_in_every_position() -> None:
+    said = np.random.default_rng(2).uniform(0.1, 0.9, (32, 32)).astype(np.float32)
     params = Params(
         targets=TargetParams(offsets=((0, 1), (1, 0))),
         segment=SegmentParams(augmentations=8, tile=32, halo=0),
     )
-    foreground = predict_maps(Shaded(), np.zeros((32, 32), np.float32), params)[0]
-    ramp = 1 / (1 + np.exp(-4 * np.linspace(-1, 1, 32)))
-    np.testing.assert_allclose(foreground, 0.5, atol=1e-6)  # left and right, up and down
-    assert ramp.std() > 0.3
-    assert ORIENTATIONS == 8
+    maps = predict_maps(Stubborn(torch.from_numpy(said)), np.zeros((32, 32), np.float32), params)
+    positions = [
+        each[::rows, ::columns]
+        for each in (said, said.T)
+        for rows in (1, -1)
+        for columns in (1, -1)
+    ]
+    np.testing.assert_allclose(maps[0], np.mean(positions, axis=0), atol=1e-6)
+
+
+def test_what_a_network_says_in_eight_positions_is_averaged() -> None:
+    said = np.random.default_rng(1).random((ORIENTATIONS, 3, 20, 30), np.float32)
+    said[:, 1:] = said[:, 1:, :1, :1]  # one affinity in x and one in y for all pixels
+    average = MapAverage(Params(targets=TargetParams(offsets=((0, 1), (1, 0)))))
+    for orientation, maps in enumerate(said):
+        turned = [orient(each, orientation) for each in maps]
+        average.add(np.stack(turned), orientation)
+    foreground, along_x, along_y = average.mean()
+    np.testing.assert_allclose(foreground, said[:, 0].mean(axis=0), atol=1e-6)
+    said[1::2, 1:] = said[1::2, :0:-1]  # an odd number of turns makes rows of columns
+    x, y = said[:, 1:, 0, 0].mean(axis=0)
+    np.testing.assert_allclose(along_x[:, :-1], x, atol=1e-6)
+    np.testing.assert_allclose(along_y[:-1], y, atol=1e-6)

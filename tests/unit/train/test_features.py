@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import zarr
@@ -17,7 +18,7 @@ from emsam.model.encoder import ENCODERS, SamEncoder
 from emsam.model.weights_cache import locked_cache, store_weights
 from emsam.params import Params, load_params
 from emsam.settings import Settings
-from emsam.train.features import FeatureCache, feature_key
+from emsam.train.features import FeatureCache
 from emsam.train.loop import train
 from emsam.train.prepare import prepare_features, prepare_run
 from emsam.train.run_directory import RunDirectory
@@ -122,10 +123,21 @@ def test_features_of_something_else_are_refused_by_name(name: str, settings: Set
         train(run)
 
 
-def test_data_that_changed_needs_features_of_its_own(settings: Settings) -> None:
+def test_data_that_changed_needs_features_of_its_own(settings: Settings, tmp_path: Path) -> None:
     params = job("train.cached_features=true")
-    here = feature_key(params, SHA256, "a.dir")
-    assert here != feature_key(params, SHA256, "b.dir")
+    shutil.copytree(settings.data_root, tmp_path / "data")
+    settings = settings.model_copy(update={"data_root": tmp_path / "data"})
+    before = prepare_features(params, settings)
+    prepare_run(params, settings, tmp_path / "before")
+    image = zarr.open_array(settings.volume_path("demo") / "image" / "0", mode="r+")
+    image[0] = 255 - image[0]
+    with pytest.raises(InputError, match="no cached features"):
+        prepare_run(params, settings, tmp_path / "after")
+    after = prepare_features(params, settings)
+    prepare_run(params, settings, tmp_path / "after")
+    old, new = (zarr.open_array(each["path"], mode="r") for each in (before, after))
+    assert not np.allclose(old[0], new[0])
+    np.testing.assert_array_equal(old[-1], new[-1])  # of a slice that is as it was
 
 
 def test_an_interrupted_computation_goes_on(settings: Settings) -> None:

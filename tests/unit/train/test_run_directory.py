@@ -60,7 +60,7 @@ def test_the_same_job_may_be_prepared_again(run: RunDirectory) -> None:
 
 
 def test_judging_may_change(run: RunDirectory) -> None:
-    wanted = load_params(None, ["segment.threshold=0.8", "evaluate.block=2"])
+    wanted = load_params(None, ["segment.threshold=0.7", "evaluate.block=2"])
     run.prepare(wanted, INPUTS)
     assert run.params() == wanted
 
