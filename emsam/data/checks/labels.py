@@ -18,7 +18,7 @@ from emsam.data.checks.objects import (
 THROUGH_SLICES = 0.5
 """Median share of the same id in neighbouring slices from which ids go through the slices.
 
-Ids that start from 1 in each slice reach 0.27 where objects are dense; 3D ids have 0.92 and more.
+Ids that start from 1 in each slice reach 0.27 where objects are dense; 3D ids have 0.91 and more.
 """
 SPARSE = 5
 """Objects a slice, in the median, from which a slice without any is a surprise.

@@ -15,8 +15,8 @@ from scipy.sparse.csgraph import connected_components
 BLANK_RANGE = 0.02
 """Part of a slice's grey range within which an object counts as constant.
 
-Padding is exactly constant, or nearly so after JPEG. The smoothest objects of the five real sets
-(20 pixels and more) use a tenth of the range of their slice.
+Padding is exactly constant, or nearly so after JPEG. Every object of the five real sets (20 pixels
+and more) uses more than a twentieth of the range of its slice.
 """
 BLANK_AREA = 20
 """Smallest object, in pixels, that is called constant; a few pixels are alike by chance."""
