@@ -13,6 +13,9 @@ import typer
 from emsam.documents import finite_or_none
 from emsam.errors import InputError
 
+FORMATS = (
+    "Grey z,y,x stack: TIFF, a folder of TIFF or PNG slices, HDF5 (file.h5:/path), Zarr, N5 or MRC."
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 DataName = Annotated[str, typer.Option("--data", help="Name of the volume.")]
 ParamsFile = Annotated[

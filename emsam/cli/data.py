@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emsam.cli.console import AsJson, emit, progress, table, triple
+from emsam.cli.console import FORMATS, AsJson, emit, progress, table, triple
 from emsam.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Volumes: make, ingest, check, publish.")
@@ -42,10 +42,13 @@ def synthetic(
 )
 def ingest(
     name: Name,
-    image: Annotated[Path, typer.Option(help="Grey z,y,x TIFF stack.")],
-    voxel_size: Annotated[str, typer.Option(help="z,y,x in nm.")],
+    image: Annotated[str, typer.Option(help=f"{FORMATS} Or s3://bucket/key.")],
+    voxel_size: Annotated[
+        str, typer.Option(help="z,y,x in nm; needed unless the image says it.")
+    ] = "",
     labels: Annotated[
-        list[str] | None, typer.Option(help="TASK=FILE of instance ids; repeatable.")
+        list[str] | None,
+        typer.Option(help="TASK=FILE of instance ids, in the same formats; repeatable."),
     ] = None,
     split: Annotated[str, typer.Option(help="z-ranges, both ends included.")] = "",
     licence: Annotated[str, typer.Option(help="Terms of the data, kept with the volume.")] = "",
@@ -55,9 +58,8 @@ def ingest(
     from emsam.data.ingest import Source, ingest_volume
     from emsam.settings import Settings
 
-    source = Source(
-        image, parse_labels(labels), triple("--voxel-size", voxel_size, float), split, licence
-    )
+    size = triple("--voxel-size", voxel_size, float) if voxel_size else None
+    source = Source(image, parse_labels(labels), size, split, licence)
     with progress(f"ingesting {name}") as report:
         volume = ingest_volume(_checked(name), source, Settings().volume_path(name), report)
     _print_volume(volume, as_json)
@@ -170,16 +172,16 @@ def _changed_slices(changes: dict[str, Any]) -> list[str]:
     return [f"  {what}: slices {z_ranges(each)}" for what, each in slices.items() if each]
 
 
-def parse_labels(items: list[str] | None) -> dict[str, Path]:
-    """``["neurites=cells.tif"]`` → ``{"neurites": Path("cells.tif")}``."""
-    labels: dict[str, Path] = {}
+def parse_labels(items: list[str] | None) -> dict[str, str]:
+    """``["neurites=cells.tif"]`` → ``{"neurites": "cells.tif"}``."""
+    labels: dict[str, str] = {}
     for item in items or ():
         task, equals, path = item.partition("=")
         if not equals or not path:
             raise InputError(f"--labels {item}: write it as TASK=FILE, such as neurites=cells.tif")
         if task in labels:
             raise InputError(f"--labels {item}: {task} is given twice; name one file a task")
-        labels[task] = Path(path)
+        labels[task] = path
     return labels
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from emsam.cli.console import (
+    FORMATS,
     AsJson,
     DataName,
     Overrides,
@@ -227,7 +228,7 @@ def _evaluate_registered(
 
 
 def segment(
-    image: Annotated[Path, typer.Argument(metavar="INPUT", help="Grey TIFF stack or slice.")],
+    image: Annotated[Path, typer.Argument(metavar="INPUT", help=FORMATS)],
     model: Annotated[str, typer.Option(help="Run directory, NAME@champion or NAME/VERSION.")],
     out: Annotated[Path, typer.Option(help="TIFF of instance ids, slice by slice.")],
     link: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from emsam.cli.console import (
+    FORMATS,
     AsJson,
     DataName,
     Overrides,
@@ -112,11 +113,15 @@ def promote(
 def pipeline(
     data: DataName,
     task: TaskName = None,
-    image: Annotated[Path | None, typer.Option(help="Grey TIFF stack to ingest first.")] = None,
+    image: Annotated[
+        str | None, typer.Option(help=f"To ingest first. {FORMATS} Or s3://bucket/key.")
+    ] = None,
     labels: Annotated[
         list[str] | None, typer.Option(help="TASK=FILE of instance ids; repeatable.")
     ] = None,
-    voxel_size: Annotated[str, typer.Option(help="z,y,x in nm, with --image.")] = "",
+    voxel_size: Annotated[
+        str, typer.Option(help="z,y,x in nm, with --image that does not say it.")
+    ] = "",
     split: Annotated[str, typer.Option(help="z-ranges of the volume, with --image.")] = "",
     params: ParamsFile = None,
     overrides: Overrides = None,

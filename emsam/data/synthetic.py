@@ -16,7 +16,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
-from emsam.data.ingest import Progress, existing_volume, new_store
+from emsam.data.ingest import existing_volume
+from emsam.data.new_store import Progress, new_store
 from emsam.data.splits import default_splits
 from emsam.data.store import Volume, VolumeInfo, VolumeWriter
 from emsam.errors import InputError

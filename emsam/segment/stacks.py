@@ -14,7 +14,7 @@ import tifffile
 from torch import nn
 
 from emsam.data.checks import check_grids, check_voxel_size
-from emsam.data.readers import TIFF_SUFFIXES, TiffStack, open_stack
+from emsam.data.readers import TIFF_SUFFIXES, Stack, as_unsigned, open_stack
 from emsam.data.store import intensity_range, rescale, sample_grey
 from emsam.errors import InputError
 from emsam.metrics.score_slice import score_slice
@@ -62,7 +62,7 @@ def segment_stack(
         An image that cannot be read, or values that are not finite.
     """
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    with open_stack(image) as stack:
+    with as_unsigned(open_stack(image)) as stack:
         check_grids(stack, {})
         intensity = _stack_intensity(stack)
 
@@ -169,7 +169,7 @@ def score_stack_3d(
 
 
 @contextmanager
-def _label_pair(truth: Path, pred: Path, task: str) -> Iterator[tuple[Task, TiffStack, TiffStack]]:
+def _label_pair(truth: Path, pred: Path, task: str) -> Iterator[tuple[Task, Stack, Stack]]:
     """The task and two open label files on one grid."""
     if task not in TASKS:
         raise InputError(f"--task {task}: unknown task; one of {', '.join(TASKS)}")
@@ -179,7 +179,7 @@ def _label_pair(truth: Path, pred: Path, task: str) -> Iterator[tuple[Task, Tiff
             raise InputError(f"{pred}: shape {b.shape}, but {truth} has {a.shape}; give one grid")
         for stack in (a, b):
             if stack.dtype.kind not in "ui":
-                raise InputError(f"{stack.path}: dtype {stack.dtype}; instance ids are integers")
+                raise InputError(f"{stack.name}: dtype {stack.dtype}; instance ids are integers")
         yield known, a, b
 
 
@@ -190,6 +190,6 @@ def _stack_intensity(stack: Any) -> tuple[float, float]:
     samples = []
     for z, plane in enumerate(stack):
         if not np.isfinite(plane).all():
-            raise InputError(f"{stack.path}: slice {z} holds NaN or infinite values; replace them")
+            raise InputError(f"{stack.name}: slice {z} holds NaN or infinite values; replace them")
         samples.append(sample_grey(plane, z))
     return intensity_range(stack.dtype, np.concatenate(samples))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import mrcfile
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from emsam.cli.app import main
 from tests.conftest import Laboratory
@@ -81,6 +84,76 @@ def test_ingest_refuses_arrays(
 def test_ingest_refuses_a_missing_file(lab: Laboratory, emsam: Callable[..., str]) -> None:
     write_pair(lab.path)
     assert "nowhere.tif: no such file" in emsam(*ingest(image="nowhere.tif"))
+
+
+def as_page(folder: Path) -> str:
+    (folder / "em.tif").write_text("<html><title>Sign in</title>")
+    return "em.tif"
+
+
+def as_jpeg(folder: Path) -> str:
+    (folder / "em.jpg").write_bytes(b"\xff\xd8\xff")
+    return "em.jpg"
+
+
+def as_mixed_slices(folder: Path) -> str:
+    (folder / "em").mkdir()
+    tifffile.imwrite(folder / "em" / "z0.tif", IMAGE[0])
+    (folder / "em" / "z1.png").write_bytes(b"")
+    return "em"
+
+
+def as_hdf5_of_several(folder: Path) -> str:
+    with h5py.File(folder / "em.h5", "w") as file:
+        file["raw"], file["ids"] = IMAGE, LABELS
+    return "em.h5"
+
+
+def as_huge_zarr(folder: Path) -> str:
+    zarr.create_array(folder / "em.zarr", shape=(9, 9, 9), dtype="u1", chunks=(9, 9, 9))
+    path = folder / "em.zarr" / "zarr.json"
+    path.write_text(path.read_text().replace("9,", "1000000000000,", 1))
+    return "em.zarr"
+
+
+def as_damaged_n5(folder: Path) -> str:
+    (folder / "em.n5").mkdir()
+    (folder / "em.n5" / "attributes.json").write_text('{"dimensions": [9, 9')
+    return "em.n5"
+
+
+def as_cut_mrc(folder: Path) -> str:
+    with mrcfile.new(folder / "em.mrc") as file:
+        file.set_data(IMAGE.astype(np.int16))
+    content = (folder / "em.mrc").read_bytes()
+    (folder / "em.mrc").write_bytes(content[:-5])
+    return "em.mrc"
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (as_page, ["em.tif: is a web page", "download"]),
+        (as_jpeg, ["em.jpg: the format .jpg is not known", ".h5", ".zarr", ".mrc"]),
+        (as_mixed_slices, ["em: slices end in .png and .tif"]),
+        (as_hdf5_of_several, ["em.h5:/PATH", "/ids (4, 48, 40) uint16", "/raw (4, 48, 40) uint8"]),
+        (as_huge_zarr, ["em.zarr: says its shape is (1000000000000, 9, 9)", "damaged"]),
+        (as_damaged_n5, ["em.n5: attributes.json is no metadata", "copy it again"]),
+        (as_cut_mrc, ["em.mrc: shape (4, 48, 40)", "truncated"]),
+    ],
+)
+def test_ingest_refuses_files_of_every_format(
+    lab: Laboratory, emsam: Callable[..., str], write: Callable[[Path], str], words: list[str]
+) -> None:
+    write_pair(lab.path)
+    line = emsam(*ingest(image=write(lab.path)))
+    assert all(word in line for word in words), line
+
+
+def test_ingest_needs_a_voxel_size(lab: Laboratory, emsam: Callable[..., str]) -> None:
+    write_pair(lab.path)
+    line = emsam("data", "ingest", "ca1", "--image", "em.tif")
+    assert "em.tif: says no voxel size; give --voxel-size z,y,x in nm" in line
 
 
 def test_ingest_refuses_a_colour_image(lab: Laboratory, emsam: Callable[..., str]) -> None:

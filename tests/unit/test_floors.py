@@ -29,12 +29,12 @@ NEIGHBOURS = {
 """Rooms of one floor that may nevertheless know each other; none on floor 4."""
 THIRD_PARTY: list[set[str]] = [
     {"numpy", "scipy", "skimage", "pydantic", "pydantic_settings", "yaml"},
-    {"zarr", "tifffile", "h5py", "imagecodecs"},
+    {"zarr", "tifffile", "h5py", "imagecodecs", "mrcfile", "boto3", "botocore"},
     {"torch", "torchvision", "segment_anything", "safetensors", "dask", "bioimage_cpp"},
     {"lightning_fabric", "psutil", "PIL", "optuna"},
 ]
 """What each of the floors 0 to 3 may import beside what is allowed below it."""
-PLATFORM = {"prefect", "mlflow", "dvc", "streamlit", "sqlalchemy", "boto3"}
+PLATFORM = {"prefect", "mlflow", "dvc", "streamlit", "sqlalchemy"}
 
 
 def sources() -> list[Path]:
@@ -153,6 +153,6 @@ sys.exit(f"drags in {{heavy}}" if heavy else 0)
 
 @pytest.mark.parametrize("module", ["params", "metrics.score_slice", "data.store"])
 def test_lower_floors_do_not_drag_in_torch_or_the_platform(module: str) -> None:
-    code = LIGHT.format(module=module, heavy=sorted(PLATFORM | {"torch"}))
+    code = LIGHT.format(module=module, heavy=sorted(PLATFORM | {"torch", "boto3"}))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

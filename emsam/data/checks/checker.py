@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -24,8 +23,8 @@ class Checker:
         Where the slices come from, for messages; labels by task.
     """
 
-    def __init__(self, image: Path, labels: Mapping[str, Path]) -> None:
-        self._image_path, self._label_paths = image, dict(labels)
+    def __init__(self, image: str, labels: Mapping[str, str]) -> None:
+        self._image_name, self._label_names = image, dict(labels)
         self.slices: list[SliceImage] = []
         self.tasks = {task: TaskLabels() for task in labels}
 
@@ -38,16 +37,16 @@ class Checker:
             NaN or infinite grey values, negative ids.
         """
         z = len(self.slices)
-        refusals.refuse_image(self._image_path, z, image)
+        refusals.refuse_image(self._image_name, z, image)
         self.slices.append(measure_image(image))
         for task, plane in labels.items():
-            refusals.refuse_labels(self._label_paths[task], z, plane)
+            refusals.refuse_labels(self._label_names[task], z, plane)
             self.tasks[task].look(plane, image)
 
     def refuse_empty_labels(self) -> None:
         """After the last slice: raise :class:`InputError` for labels without a single object."""
         for task, seen in self.tasks.items():
-            refusals.refuse_empty_labels(self._label_paths[task], task, sum(seen.objects))
+            refusals.refuse_empty_labels(self._label_names[task], task, sum(seen.objects))
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -71,7 +71,7 @@ def examine_volume(
 
 def _look_at_all(volume: Volume, progress: Progress | None) -> Checker:
     depth, tasks = volume.shape[0], volume.tasks
-    seen = Checker(volume.path, dict.fromkeys(tasks, volume.path))
+    seen = Checker(str(volume.path), dict.fromkeys(tasks, str(volume.path)))
     for first in range(0, depth, _TOGETHER):
         last = min(first + _TOGETHER, depth) - 1
         image = volume.stored("image", first, last)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -7,12 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
 import zarr
 
-from emsam.data.digest import folder_digest
+from emsam.data.digest import file_md5, folder_digest
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.store import Volume
 from emsam.errors import InputError
@@ -62,7 +64,33 @@ def test_labels_of_any_integer_type(
     assert got.dtype.kind == "u"
 
 
-@pytest.mark.parametrize("dtype", ["u2", ">u2", "f4", "f8"])
+@pytest.mark.parametrize("dtype", ["i1", "i2", ">i2"])
+def test_signed_images_without_negative_values_are_unsigned(
+    dtype: str, store: Path, write_tiff: Callable[..., Path], grey_stack: np.ndarray
+) -> None:
+    grey = (grey_stack // 2).astype(dtype)
+    image = write_tiff("em.tif", grey, byteorder=">" if dtype[0] == ">" else "<")
+    ingest_volume("ca1", Source(image, {}, VOXEL), store)
+    stored = zarr.open_array(store / "image/0", mode="r")
+    np.testing.assert_array_equal(stored[:], grey)
+    assert stored.dtype == np.dtype(f"u{dtype[-1]}")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [("i1", "slice 3 has the value -7 (int8, signed); add 128"), ("i2", "(int16, signed)")],
+)
+def test_signed_images_with_negative_values_are_refused(
+    dtype: str, said: str, store: Path, write_tiff: Callable[..., Path], grey_stack: np.ndarray
+) -> None:
+    grey = (grey_stack // 2).astype(dtype)
+    grey[3, 4, 5] = -7
+    with pytest.raises(InputError, match=r"em\.tif") as caught:
+        ingest_volume("ca1", Source(write_tiff("em.tif", grey), {}, VOXEL), store)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["u2", ">u2", "f2", "f4", "f8"])
 def test_images_of_other_types_fill_the_range_from_0_to_1(
     dtype: str, store: Path, write_tiff: Callable[..., Path]
 ) -> None:
@@ -147,6 +175,76 @@ def test_another_source_does_not_replace_a_volume(
     assert tree_of(store.parent) == before
 
 
+def test_a_store_made_before_there_were_other_formats_is_kept(source: Source, store: Path) -> None:
+    md5s = [file_md5(Path(path)) for path in (source.image, source.labels["neurites"])]
+    recipe = {"image": md5s[0], "labels": {"neurites": md5s[1]}, "voxel_size": VOXEL, "split": ""}
+    assert ingest_volume("ca1", source, store).info.source == json.dumps(recipe)
+
+
+@pytest.mark.parametrize("kind", ["folder", "hdf5"])
+def test_other_formats_become_the_same_volume(
+    kind: str,
+    source: Source,
+    store: Path,
+    tmp_path: Path,
+    grey_stack: np.ndarray,
+    id_stack: np.ndarray,
+) -> None:
+    pair = [
+        write_as(kind, tmp_path / kind / each, array)
+        for each, array in (("em", grey_stack), ("ids", id_stack))
+    ]
+    other = Source(pair[0], {"neurites": pair[1]}, VOXEL)
+    volume = ingest_volume("ca1", other, store)
+    first = folder_digest(store)
+    np.testing.assert_array_equal(zarr.open_array(store / "image/0", mode="r")[:], grey_stack)
+    np.testing.assert_array_equal(volume.labels("neurites", 3), id_stack[3])
+    ingest_volume("ca1", other, store)
+    assert folder_digest(store) == first
+    with pytest.raises(InputError, match="made from other input"):
+        ingest_volume("ca1", source, store)
+
+
+def write_as(kind: str, path: Path, array: np.ndarray) -> str:
+    """A location with ``array`` in a format of your choice."""
+    path.mkdir(parents=True)
+    if kind == "folder":
+        for z, plane in enumerate(array):
+            tifffile.imwrite(path / f"z{z}.tif", plane, photometric="minisblack")
+        return str(path)
+    with h5py.File(path / "s.h5", "w") as file:
+        file["volumes/raw"] = array
+    return f"{path}/s.h5:/volumes/raw"
+
+
+def test_the_voxel_size_of_the_image_is_taken_unless_another_is_given(
+    store: Path, tmp_path: Path, write_tiff: Callable[..., Path], grey_stack: np.ndarray
+) -> None:
+    sizes = {
+        f"PhysicalSize{axis}": side / 1000 for axis, side in zip("ZYX", (40, 8, 8), strict=True)
+    }
+    image = write_tiff("em.ome.tif", grey_stack, metadata={"axes": "ZYX"} | sizes)
+    assert ingest_volume("a", Source(image, {}), store).info.voxel_size == (40, 8, 8)
+    assert ingest_volume("a", Source(image, {}, (40.0, 8.0, 8.0)), store)
+    with pytest.raises(InputError, match="made from other input"):
+        ingest_volume("a", Source(image, {}, VOXEL), store)
+    other = ingest_volume("b", Source(image, {}, VOXEL), tmp_path / "b" / "volume.zarr")
+    assert other.info.voxel_size == VOXEL
+
+
+def test_an_image_without_a_voxel_size_needs_one(source: Source, store: Path) -> None:
+    with pytest.raises(InputError, match=r"em\.tif: says no voxel size; give --voxel-size z,y,x"):
+        ingest_volume("ca1", Source(source.image, source.labels), store)
+    assert not store.parent.exists()
+
+
+def test_what_a_reader_noticed_is_told(store: Path, tmp_path: Path, grey_stack: np.ndarray) -> None:
+    write_as("folder", tmp_path / "em", grey_stack)
+    (tmp_path / "em" / "z1.tif").unlink()
+    volume = ingest_volume("ca1", Source(tmp_path / "em", {}, VOXEL), store)
+    assert any("gaps after 0" in each for each in volume.info.warnings)
+
+
 # -- what is refused ------------------------------------------------------------------------------
 
 Spoil = Callable[[Source, np.ndarray, np.ndarray], Source | None]
@@ -199,7 +297,7 @@ def infinite_image(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
 
 
 def signed_image(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:
-    tifffile.imwrite(source.image, grey.astype(np.int16), photometric="minisblack")
+    tifffile.imwrite(source.image, grey.astype(np.int16) - 1, photometric="minisblack")
 
 
 def header_only(source: Source, grey: np.ndarray, ids: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +20,7 @@ class Stack:
     splits: dict[str, ZRange] = field(default_factory=dict)
 
     def findings(self) -> list[Finding]:
-        checker = Checker(Path("em.tif"), {task: Path(f"{task}.tif") for task in self.labels})
+        checker = Checker("em.tif", {task: f"{task}.tif" for task in self.labels})
         for z, plane in enumerate(self.image):
             checker.look(plane, {task: labels[z] for task, labels in self.labels.items()})
         return checker.findings(self.splits)

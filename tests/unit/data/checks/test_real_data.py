@@ -19,7 +19,9 @@ def findings(folder: Path, labels: dict[str, str], **splits: ZRange) -> dict[str
     """By kind, all warnings about a set."""
     image = tifffile.imread(folder / "image.tif")
     ids = {task: tifffile.imread(folder / name) for task, name in labels.items()}
-    checker = Checker(folder / "image.tif", {task: folder / labels[task] for task in labels})
+    checker = Checker(
+        str(folder / "image.tif"), {task: str(folder / labels[task]) for task in labels}
+    )
     for z, plane in enumerate(image):
         checker.look(plane, {task: stack[z] for task, stack in ids.items()})
     return {each.kind: each for each in checker.findings(splits) if each.level == "warning"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,28 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from emsam.data.readers import open_stack
 from emsam.errors import InputError
+from tests.stacks import read, read_or_refusal, refusal, stacks
 
 Writer = Callable[[Path, np.ndarray], None]
-
-
-def read(path: Path) -> np.ndarray:
-    with open_stack(path) as stack:
-        planes = list(stack)
-        assert stack.shape == (len(planes), *planes[0].shape)
-        assert all(plane.dtype.isnative for plane in planes)
-        return np.stack(planes)
-
-
-def read_or_refusal(path: Path) -> tuple[np.ndarray | None, str]:
-    """The stack, or why it was refused; any other exception is a bug."""
-    try:
-        return read(path), ""
-    except InputError as error:
-        return None, str(error)
 
 
 def whole(**options: Any) -> Writer:
@@ -65,7 +53,9 @@ WRITERS: dict[str, Writer] = {
     "bigtiff": whole(bigtiff=True),
     "zlib": whole(compression="zlib"),
     "lzw": whole(compression="lzw"),
+    "jpeg 2000, lossless": whole(compression="jpeg2000"),
     "tiled": whole(tile=(16, 16)),
+    "tiled, lzw": whole(tile=(32, 16), compression="lzw", predictor=True),
     "strips": whole(rowsperstrip=7),
     "imagej": whole(imagej=True, metadata={"axes": "ZYX"}),
     "imagej big-endian": whole(imagej=True, byteorder=">", metadata={"axes": "ZYX"}),
@@ -86,12 +76,27 @@ def test_round_trip(kind: str, dtype: type, tmp_path: Path, grey_stack: np.ndarr
     np.testing.assert_array_equal(read(path), stack)
 
 
-@pytest.mark.parametrize("dtype", ["u4", "i4", "f4", "f8", "u8", "i2"])
-@pytest.mark.parametrize("byteorder", ["<", ">"])
-def test_round_trip_of_other_types(dtype: str, byteorder: str, tmp_path: Path) -> None:
-    stack = (np.random.default_rng(0).random((3, 20, 30)) * 3e4).astype(dtype)
-    tifffile.imwrite(tmp_path / "s.tiff", stack, photometric="minisblack", byteorder=byteorder)
-    np.testing.assert_array_equal(read(tmp_path / "s.tiff"), stack)
+@given(
+    array=stacks(),
+    options=st.sampled_from(
+        [{}, {"compression": "zlib"}, {"tile": (16, 32)}, {"rowsperstrip": 2}, {"bigtiff": True}]
+    ),
+)
+def test_round_trip_of_any_type(array: np.ndarray, options: dict[str, Any], tmp_path: Path) -> None:
+    order = ">" if array.dtype.byteorder == ">" else "<"
+    whole(byteorder=order, metadata=None, **options)(tmp_path / "s.tiff", array)
+    np.testing.assert_array_equal(read(tmp_path / "s.tiff"), array)
+
+
+@pytest.mark.parametrize("options", [{}, {"tile": (16, 16)}, {"rowsperstrip": 8}])
+def test_jpeg_is_what_tifffile_decodes(
+    options: dict[str, Any], tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    path = tmp_path / "s.tif"
+    whole(compression="jpeg", compressionargs={"level": 80}, **options)(path, grey_stack)
+    got = read(path)
+    np.testing.assert_array_equal(got, tifffile.imread(path))
+    assert not np.array_equal(got, grey_stack)  # it is lossy
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
@@ -187,8 +192,120 @@ def test_other_content_is_refused(content: bytes, tmp_path: Path) -> None:
 def test_other_axes_formats_folders_and_missing_files_are_refused(tmp_path: Path) -> None:
     four_axes(tmp_path / "four.tif")
     (tmp_path / "image.png").write_bytes(b"\x89PNG")
+    (tmp_path / "image.jpg").write_bytes(b"\xff\xd8")
     (tmp_path / "folder.tif").mkdir()
-    for name in ("four.tif", "image.png", "folder.tif", "none.tif"):
+    for name in ("four.tif", "image.png", "image.jpg", "folder.tif", "none.tif"):
         with pytest.raises(InputError, match=name) as caught:
             open_stack(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+# -- voxel size -----------------------------------------------------------------------------------
+
+
+def offered(path: Path) -> tuple[float, float, float] | None:
+    with open_stack(path) as stack:
+        return stack.voxel_size
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [(None, 1e3), ("nm", 1.0), ("µm", 1e3), ("Å", 0.1), ("mm", 1e6)]
+)
+def test_ome_says_the_voxel_size(
+    unit: str | None, factor: float, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    sizes: dict[str, Any] = {
+        f"PhysicalSize{axis}": side for axis, side in zip("ZYX", (3, 0.5, 2), strict=True)
+    }
+    units = {f"PhysicalSize{axis}Unit": unit for axis in "ZYX"} if unit else {}
+    path = tmp_path / "s.ome.tif"
+    whole(ome=True, metadata={"axes": "ZYX"} | sizes | units)(path, grey_stack)
+    assert offered(path) == pytest.approx((3 * factor, 0.5 * factor, 2 * factor))
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("um", 1e3), ("micron", 1e3), ("\\u00B5m", 1e3), ("nm", 1.0), ("cm", 1e7)]
+)
+def test_imagej_says_the_voxel_size(
+    unit: str, factor: float, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    metadata = {"axes": "ZYX", "spacing": 0.03, "unit": unit}
+    whole(imagej=True, resolution=(250, 125), metadata=metadata)(tmp_path / "s.tif", grey_stack)
+    wanted = (0.03 * factor, 0.008 * factor, 0.004 * factor)
+    assert offered(tmp_path / "s.tif") == pytest.approx(wanted)
+
+
+def test_half_a_voxel_size_is_none(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    path = tmp_path / "s.tif"
+    written: list[dict[str, Any]] = [
+        {"resolution": (72, 72), "resolutionunit": "INCH"},
+        {"ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeX": 8, "PhysicalSizeY": 8}},
+        {"ome": True, "metadata": {"axes": "ZYX"}},
+        {"imagej": True, "resolution": (125, 125), "metadata": {"axes": "ZYX", "unit": "um"}},
+        {"imagej": True, "resolution": (125, 125), "metadata": {"axes": "ZYX", "spacing": 3}},
+        {"imagej": True, "resolution": (1, 1),
+         "metadata": {"axes": "ZYX", "spacing": 1, "unit": "pixel"}},
+    ]  # fmt: skip
+    for options in written:
+        whole(**options)(path, grey_stack)
+        assert offered(path) is None, options
+
+
+# -- what is no TIFF ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"\n <HTML><body>Sign in", "is a web page"),
+        (b"<!doctype html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+    ],
+)
+def test_what_a_failed_download_leaves_is_named(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.tif").write_bytes(content)
+    assert said in refusal(tmp_path / "x.tif")
+
+
+def test_sizes_that_no_stack_has_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    whole(compression="zlib", metadata=None)(path, np.zeros((2, 16, 16), np.uint8))
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for page in file.pages:
+            page.tags["ImageWidth"].overwrite(2**31 - 1)
+            page.tags["ImageLength"].overwrite(2**31 - 1)
+            page.tags["RowsPerStrip"].overwrite(2**31 - 1)
+    assert "header is damaged" in refusal(path)
+
+
+def test_an_ome_tiff_whose_slices_are_in_other_files_is_refused(
+    tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    path = tmp_path / "s.ome.tif"
+    whole(ome=True, metadata={"axes": "ZYX"})(path, grey_stack)
+    other = tmp_path / "other.ome.tif"
+    other.write_bytes(path.read_bytes())
+    with tifffile.TiffFile(path, mode="r+") as file:
+        xml = file.ome_metadata or ""
+        elsewhere = '<TiffData IFD="0" PlaneCount="5"><UUID FileName="other.ome.tif">urn:uuid:1'
+        file.pages.first.tags["ImageDescription"].overwrite(
+            xml.replace('<TiffData IFD="0" PlaneCount="5"/>', f"{elsewhere}</UUID></TiffData>")
+        )
+    assert "in another file" in refusal(path)
+
+
+def test_a_slice_is_held_at_a_time(tmp_path: Path) -> None:
+    stack = np.zeros((64, 256, 256), np.uint8)
+    for number, write in enumerate((whole(), paged(compression="zlib"), imagej_behind_one_page)):
+        path = tmp_path / f"s{number}.tif"
+        write(path, stack)
+        with open_stack(path) as opened:
+            planes = iter(opened)
+            next(planes)
+            tracemalloc.start()
+            for _ in planes:
+                pass
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert peak < 8 * 256 * 256, path

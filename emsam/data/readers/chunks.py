@@ -1,0 +1,139 @@
+"""What Zarr and N5 folders share: JSON metadata, numbers in it, missing chunks."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from emsam.errors import InputError
+
+_LARGEST_JSON = 64 << 20
+_LISTED = 8
+_DEPTH = 8
+
+
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """A JSON object from a file; empty if there is no such file.
+
+    Raises
+    ------
+    InputError
+        A file that is too large for metadata or is no JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        if path.stat().st_size > _LARGEST_JSON:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        document = json.loads(path.read_bytes())
+        if not isinstance(document, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{name}: {path.name} is no metadata ({' '.join(str(error).split())[:80]}); "
+            "it is truncated or damaged, copy it again"
+        ) from None
+    return document
+
+
+def whole_numbers(values: Any, what: str, name: str) -> tuple[int, ...]:
+    """Sides as metadata have them.
+
+    Raises
+    ------
+    InputError
+        Something else than a list of whole numbers from 0 upwards.
+    """
+    if isinstance(values, list) and all(type(each) is int and each >= 0 for each in values):
+        return tuple(values)
+    raise InputError(
+        f"{name}: its {what} is {str(values)[:60]!r}, not whole numbers; it is damaged"
+    )
+
+
+def missing_chunks(
+    folder: Path, shape: Sequence[int], chunk: Sequence[int], fill: Any
+) -> tuple[str, ...]:
+    """A warning if chunks are not stored: they are read as the fill value, wanted or lost."""
+    wanted = math.prod(math.ceil(a / b) for a, b in zip(shape, chunk, strict=True))
+    have = sum(1 for _ in _chunk_files(folder))
+    if have >= wanted:
+        return ()
+    return (f"{wanted - have} of {wanted} chunks are not stored and read as {fill}",)
+
+
+def refuse_truncated_blosc(folder: Path, name: str) -> None:
+    """Compare the size of each chunk with what it says: Blosc itself does not look.
+
+    Raises
+    ------
+    InputError
+        A chunk that is shorter or longer.
+    """
+    for path in _chunk_files(folder):
+        with path.open("rb") as stream:
+            start = stream.read(16)
+        size = path.stat().st_size
+        if len(start) < 16 or struct.unpack_from("<I", start, 12)[0] != size:
+            raise InputError(
+                f"{name}: chunk {path.relative_to(folder).as_posix()} has {size} bytes, its header "
+                "says another number; it is truncated or damaged, copy it again"
+            )
+
+
+def _chunk_files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        named = path.name not in ("zarr.json", "attributes.json") and path.name[0] != "."
+        if named and path.is_file():
+            yield path
+
+
+def arrays_below(
+    folder: Path, is_array: Callable[[Path], bool], depth: int = _DEPTH
+) -> Iterator[Path]:
+    """Arrays below ``folder``, in order of name; hidden folders and links are left out."""
+    for child in sorted(folder.iterdir()):
+        if child.is_symlink() or not child.is_dir() or child.name.startswith("."):
+            continue
+        if is_array(child):
+            yield child
+        elif depth > 1:
+            yield from arrays_below(child, is_array, depth - 1)
+
+
+def only_array(folder: Path, found: Sequence[Path], name: str) -> Path:
+    """The only one of ``found``.
+
+    Raises
+    ------
+    InputError
+        None or several, which are listed.
+    """
+    if len(found) == 1:
+        return found[0]
+    names = [path.relative_to(folder).as_posix() for path in found[: _LISTED + 1]]
+    if not names:
+        raise InputError(f"{name}: holds no array; copy it again, or name another path")
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    raise InputError(
+        f"{name}: holds several arrays, name one as {name}/PATH: {', '.join(names[:_LISTED])}{more}"
+    )
+
+
+def inside(folder: Path, path: Any, name: str) -> Path:
+    """The folder that metadata name by a relative ``path``.
+
+    Raises
+    ------
+    InputError
+        No text, or a path that leads out of ``folder``.
+    """
+    if isinstance(path, str) and path:
+        target = folder / path
+        if target.resolve().is_relative_to(folder.resolve()):
+            return target
+    raise InputError(f"{name}: its metadata name the path {str(path)[:60]!r}; it is damaged")

@@ -1,0 +1,142 @@
+"""A folder of TIFF or PNG slices, in the order of the numbers in their names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from emsam.data.digest import file_md5
+from emsam.data.readers.png import png_header, read_png
+from emsam.data.readers.stack import Stack
+from emsam.data.readers.tiff import TIFF_SUFFIXES, open_tiff
+from emsam.errors import InputError
+
+SLICE_SUFFIXES = (*TIFF_SUFFIXES, ".png")
+
+
+class FolderStack(Stack):
+    """A stack whose slices are files of one shape and dtype."""
+
+    def __init__(self, name: str, files: list[Path]) -> None:
+        shape, dtype = _header(files[0], f"{name}/{files[0].name}")
+        super().__init__(name, (len(files), *shape), dtype, None, _gaps(files))
+        self._files = files
+
+    def _planes(self) -> Iterator[np.ndarray]:
+        for path in self._files:
+            try:
+                yield _read(path)
+            except InputError as error:
+                raise InputError(f"{self.name}: {error}") from None
+            except Exception as error:
+                raise ValueError(f"{path.name}: {error}") from None
+
+    def identity(self) -> str:
+        """md5 of all names and md5s, in order."""
+        entries = [[path.name, file_md5(path)] for path in self._files]
+        text = json.dumps(entries).encode()
+        return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".slices"
+
+
+def open_folder(folder: Path, name: str) -> FolderStack:
+    """Open the slices in ``folder``; hidden files are ignored.
+
+    Raises
+    ------
+    InputError
+        No slices, other files or folders, several suffixes, names without a number or with the
+        same numbers, and slices that are no grey images of one shape and dtype.
+    """
+    files = _in_order(name, _slices(folder, name))
+    stack = FolderStack(name, files)
+    for path in files[1:]:
+        shape, dtype = _header(path, f"{name}/{path.name}")
+        if (shape, dtype.newbyteorder("=")) != (stack.shape[1:], stack.dtype.newbyteorder("=")):
+            raise InputError(
+                f"{name}/{path.name}: shape {shape} ({dtype}), but {files[0].name} has "
+                f"{stack.shape[1:]} ({stack.dtype}); give slices of one shape and dtype"
+            )
+    return stack
+
+
+def slice_numbers(stem: str) -> tuple[int, ...]:
+    """Every number in a name, in order: ``"s2_z010"`` → ``(2, 10)``."""
+    return tuple(int(digits) for digits in re.findall(r"\d+", stem))
+
+
+def _slices(folder: Path, name: str) -> list[Path]:
+    """All that is in the folder and not hidden, refused unless it is slices of one kind."""
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    kinds = ", ".join(SLICE_SUFFIXES)
+    if not files:
+        raise InputError(f"{name}: the folder holds no slices; they end in {kinds}")
+    for path in files:
+        if not path.is_file() or path.suffix.lower() not in SLICE_SUFFIXES:
+            raise InputError(
+                f"{name}/{path.name}: not a slice ({kinds}); a folder of slices holds nothing "
+                "else, move it elsewhere"
+            )
+    suffixes = sorted({path.suffix.lower() for path in files})
+    if len(suffixes) > 1:
+        raise InputError(
+            f"{name}: slices end in {' and '.join(suffixes)}; give a folder of one kind"
+        )
+    return files
+
+
+def _in_order(name: str, files: list[Path]) -> list[Path]:
+    numbers = {path: slice_numbers(path.stem) for path in files}
+    if len(files) == 1:
+        return files
+    ordered = sorted(files, key=lambda path: numbers[path])
+    for before, path in pairwise(ordered):
+        if not numbers[before] or not numbers[path]:
+            nameless = before if not numbers[before] else path
+            raise InputError(f"{name}/{nameless.name}: no number in its name; number the slices")
+        if numbers[before] == numbers[path]:
+            raise InputError(
+                f"{name}: {before.name} and {path.name} have the same number; keep one of them"
+            )
+    return ordered
+
+
+def _gaps(files: list[Path]) -> tuple[str, ...]:
+    """A warning for numbers that are left out, where one number alone counts the slices."""
+    columns = list(zip(*(slice_numbers(path.stem) for path in files), strict=False))
+    varying = [column for column in columns if len(set(column)) > 1]
+    if len(varying) != 1:
+        return ()
+    steps = np.diff(varying[0])
+    step = int(steps.min())
+    where = [varying[0][i] for i in np.flatnonzero(steps != step)]
+    if not where:
+        return ()
+    after = ", ".join(map(str, where[:5])) + (" …" if len(where) > 5 else "")
+    return (f"numbers of the slices have gaps after {after}; the volume has none there",)
+
+
+def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """(y, x) and dtype of a slice."""
+    if path.suffix.lower() == ".png":
+        return png_header(path, name)
+    with open_tiff(path, name) as stack:
+        if stack.shape[0] != 1:
+            raise InputError(
+                f"{name}: holds {stack.shape[0]} slices; a file in a folder holds one, or give "
+                "the file alone"
+            )
+        return stack.shape[1:], stack.dtype
+
+
+def _read(path: Path) -> np.ndarray:
+    """Pixels of a slice, of shape (y, x)."""
+    if path.suffix.lower() == ".png":
+        return read_png(path)
+    with open_tiff(path, path.name) as stack:
+        return next(iter(stack))

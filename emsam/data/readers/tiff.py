@@ -1,0 +1,154 @@
+"""TIFF stacks: plain, BigTIFF, OME-TIFF and ImageJ's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from emsam.data.digest import file_md5
+from emsam.data.readers.content import refuse_other_content
+from emsam.data.readers.stack import Stack, reading
+from emsam.data.readers.tiff_voxel_size import tiff_voxel_size
+from emsam.errors import InputError
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+
+
+class TiffStack(Stack):
+    """A stack in a TIFF file: its pages, or one contiguous block behind a single page."""
+
+    def __init__(self, path: Path, name: str, file: tifffile.TiffFile) -> None:
+        shape, dtype = _stack_shape(name, file)
+        super().__init__(name, shape, dtype, tiff_voxel_size(file))
+        self._path = path
+        self._file = file
+
+    def _planes(self) -> Iterator[np.ndarray]:
+        series = self._file.series
+        pages = [page for each in series for page in each.pages]
+        if len(pages) == self.shape[0]:
+            for page in pages:
+                yield page.asarray()  # type: ignore[union-attr]
+            return
+        start = series[0].dataoffset  # as ImageJ writes large stacks
+        if start is None:
+            raise ValueError(f"{len(pages)} pages for {self.shape[0]} slices")
+        dtype = self.dtype.newbyteorder(self._file.byteorder)
+        step = self.shape[1] * self.shape[2] * dtype.itemsize
+        for z in range(self.shape[0]):
+            # a mapping of the whole file would stay in memory as it is read
+            yield np.array(np.memmap(self._path, dtype, "r", start + z * step, self.shape[1:]))
+
+    def identity(self) -> str:
+        """md5 of the file."""
+        return file_md5(self._path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def open_tiff(path: Path, name: str) -> TiffStack:
+    """Open a grey z,y,x stack.
+
+    Pages of one shape and dtype are the slices, whether the writer called them one series or
+    many.
+
+    Raises
+    ------
+    InputError
+        Another format, a truncated file, a colour image, more axes than three, or pages that
+        differ.
+    """
+    refuse_other_content(path, name)
+    file = None
+    try:
+        with reading(name, "TIFF"), _nothing_tolerated():
+            file = tifffile.TiffFile(path)
+            len(file.pages)  # walks the chain of pages to its end
+            stack = TiffStack(path, name, file)
+            _refuse_truncated(path, name, file, stack)
+    except InputError:
+        if file is not None:
+            file.close()
+        raise
+    return stack
+
+
+def _stack_shape(
+    name: str, file: tifffile.TiffFile
+) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """Shape and dtype of all series together; what is no grey stack is refused."""
+    first = file.series[0]
+    shape, dtype = tuple(first.shape), first.dtype
+    _refuse_colour(name, shape, first.axes, file.pages[0])
+    if dtype is None or len(shape) not in (2, 3):
+        raise InputError(f"{name}: shape {shape} is no z,y,x stack; give a grey 2D or 3D image")
+    for other in file.series[1:]:
+        if tuple(other.shape) != shape or other.dtype != dtype:
+            raise InputError(
+                f"{name}: holds images of shapes {shape} ({dtype}) and {tuple(other.shape)} "
+                f"({other.dtype}); give one stack of equal slices"
+            )
+    depth = len(file.series) * (shape[0] if len(shape) == 3 else 1)
+    return (depth, *shape[-2:]), np.dtype(dtype)
+
+
+class _Complaints(logging.Handler):
+    """Raises what tifffile would only log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ValueError(record.getMessage())
+
+
+@contextmanager
+def _nothing_tolerated() -> Iterator[None]:
+    """tifffile logs a broken chain of pages and reads the rest; half a volume is no volume."""
+    log, handler = logging.getLogger("tifffile"), _Complaints(logging.ERROR)
+    propagate, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate
+
+
+def _refuse_colour(name: str, shape: tuple[int, ...], axes: str, page: object) -> None:
+    samples = int(getattr(page, "samplesperpixel", 1))
+    palette = getattr(page, "photometric", None) == tifffile.PHOTOMETRIC.PALETTE
+    if "S" in axes or "C" in axes or samples > 1 or palette:
+        what = "palette" if palette else f"{samples} samples a pixel"
+        raise InputError(
+            f"{name}: a colour image (shape {shape}, {what}); convert it to grey, one channel"
+        )
+
+
+def _refuse_truncated(path: Path, name: str, file: tifffile.TiffFile, stack: Stack) -> None:
+    """Data that would end beyond the file is found before anything is decoded."""
+    size = path.stat().st_size
+    for z, page in enumerate(page for series in file.series for page in series.pages):
+        if page is None or page.parent is not file:
+            raise InputError(
+                f"{name}: slice {z} is missing or in another file; give all slices in one file, "
+                "or a folder of single slices"
+            )
+        ends = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
+        if max(ends, default=0) > size:
+            raise InputError(
+                f"{name}: slice {z} ends beyond the end of the file ({size} bytes); "
+                "the file is truncated, copy it again"
+            )
+    if sum(len(series.pages) for series in file.series) != stack.shape[0]:
+        start = file.series[0].dataoffset
+        needed = int(np.prod(stack.shape, dtype=object)) * stack.dtype.itemsize
+        if start is None or start + needed > size:
+            raise InputError(
+                f"{name}: {stack.shape[0]} slices need {needed} bytes, the file has {size}; "
+                "it is truncated, copy it again"
+            )

@@ -1,0 +1,47 @@
+"""Signed images that hold no negative value, as the unsigned images that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from emsam.data.readers.stack import Stack
+from emsam.errors import InputError
+
+
+class UnsignedStack(Stack):
+    """A stack of 8 or 16 bit signed values, refused at the first negative one.
+
+    Whether −1 is a shifted grey value, an unsigned 255 or a fill value, a file does not say, so
+    nothing is shifted here.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        dtype = np.dtype(f"uint{stack.dtype.itemsize * 8}")
+        super().__init__(stack.name, stack.shape, dtype, stack.voxel_size, stack.warnings)
+        self._stack = stack
+
+    def _planes(self) -> Iterator[np.ndarray]:
+        for z, plane in enumerate(self._stack):
+            if (least := plane.min()) < 0:
+                half = 1 << (8 * self.dtype.itemsize - 1)
+                raise InputError(
+                    f"{self.name}: slice {z} has the value {least} ({plane.dtype}, signed); add "
+                    f"{half} to all voxels, or read them as unsigned if that is what they are, "
+                    f"and save them as {self.dtype}"
+                )
+            yield plane.astype(self.dtype)
+
+    def identity(self) -> str:
+        """That of the stack."""
+        return self._stack.identity()
+
+    def close(self) -> None:
+        """Close the stack."""
+        self._stack.close()
+
+
+def as_unsigned(stack: Stack) -> Stack:
+    """``stack`` itself unless it is of 8 or 16 bit signed integers."""
+    return UnsignedStack(stack) if stack.dtype.str[1:] in ("i1", "i2") else stack

@@ -1,0 +1,97 @@
+"""Zarr v2 and v3 arrays, alone or in an OME-Zarr group."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from emsam.data.digest import folder_digest
+from emsam.data.readers.chunks import (
+    arrays_below,
+    missing_chunks,
+    only_array,
+    refuse_truncated_blosc,
+)
+from emsam.data.readers.ome_zarr import full_resolution, ome_axes, spatial_axes
+from emsam.data.readers.stack import SLAB_BYTES, Stack, reading, refuse_large_chunk, slabs
+from emsam.data.readers.zarr_metadata import ZarrArray, is_array, read_array
+
+
+class ZarrStack(Stack):
+    """A Zarr array, read one chunk deep at a time; a chunk that is not stored is its fill value."""
+
+    def __init__(self, array: ZarrArray, name: str) -> None:
+        names, voxel_size = ome_axes(array.folder, name)
+        if not names and set(array.axes) <= set("tczyx"):
+            names = array.axes
+        axes = tuple(range(len(array.shape)))
+        if len(names) == len(array.shape):
+            axes = spatial_axes(names, array.shape, name)
+        shape = [array.shape[axis] for axis in axes]
+        super().__init__(name, shape, array.dtype, voxel_size)
+        refuse_large_chunk(name, array.chunk, array.dtype)
+        self._folder = array.folder
+        self._axes = axes
+        self._chunk = (1, *(array.chunk[axis] for axis in axes))[-3:]
+        if array.packed_by == "blosc":
+            refuse_truncated_blosc(array.folder, name)
+        self.warnings = missing_chunks(array.folder, array.shape, array.stored, array.fill)
+        with reading(name, "Zarr"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of codecs that are not in the specification yet
+            self._array = zarr.open_array(array.folder, mode="r")
+
+    def _planes(self) -> Iterator[np.ndarray]:
+        depth, height, width = self.shape
+        for first, end in slabs(depth, self._chunk[0], height * width * self.dtype.itemsize):
+            slab = np.empty((end - first, height, width), self._array.dtype)
+            for y, x in self._blocks():
+                index: list[int | slice] = [0] * len(self._array.shape)
+                for axis, part in zip(
+                    reversed(self._axes), (x, y, slice(first, end)), strict=False
+                ):
+                    index[axis] = part
+                slab[:, y, x] = self._array[tuple(index)]
+            yield from slab
+
+    def _blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Parts of a slab, in y and x, whose chunks fit in memory together."""
+        _, height, width = self.shape
+        _, tall, wide = self._chunk
+        most = max(1, SLAB_BYTES // (math.prod(self._chunk) * self.dtype.itemsize))
+        row = math.ceil(width / wide)
+        y_step, x_step = tall * max(1, most // row), wide * min(row, most)
+        for y in range(0, height, y_step):
+            for x in range(0, width, x_step):
+                yield slice(y, min(y + y_step, height)), slice(x, min(x + x_step, width))
+
+    def identity(self) -> str:
+        """Digest of all files of the array."""
+        return folder_digest(self._folder)
+
+
+def open_zarr(folder: Path, name: str) -> ZarrStack:
+    """Open a Zarr array, the full resolution of an OME-Zarr group, or a group's only array.
+
+    Raises
+    ------
+    InputError
+        No array, several to choose from, damaged metadata, other dtypes or codecs, and several
+        times or channels.
+    """
+    with reading(name, "Zarr"):
+        return ZarrStack(read_array(find_array(folder, name), name), name)
+
+
+def find_array(folder: Path, name: str) -> Path:
+    """The folder of the array that ``folder`` means, by the metadata alone."""
+    if is_array(folder):
+        return folder
+    full = full_resolution(folder, name)
+    if full is not None:
+        return full
+    return only_array(folder, list(arrays_below(folder, is_array)), name)

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import math
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emsam.data.readers import open_stack, stack
+from tests.stacks import read, refusal, stacks
+
+CODECS: dict[str, tuple[dict[str, Any], Callable[[bytes], bytes]]] = {
+    "raw": ({"type": "raw"}, bytes),
+    "gzip": ({"type": "gzip", "level": -1}, gzip.compress),
+    "zlib": ({"type": "gzip", "useZlib": True}, zlib.compress),
+    "bzip2": ({"type": "bzip2", "blockSize": 9}, bz2.compress),
+    "xz": ({"type": "xz", "preset": 6}, lzma.compress),
+    "zstd": ({"type": "zstd"}, imagecodecs.zstd_encode),
+    "blosc": ({"type": "blosc", "cname": "lz4"}, imagecodecs.blosc_encode),
+}
+
+
+def write(
+    folder: Path,
+    array: np.ndarray,
+    block: tuple[int, ...] = (2, 16, 16),
+    codec: str = "gzip",
+    *,
+    padded: bool = False,
+    **more: Any,
+) -> Path:
+    """A data set as the N5 specification has it; ``block`` in the order of the array's axes."""
+    options, encode = CODECS[codec]
+    attributes = {
+        "dimensions": array.shape[::-1],
+        "blockSize": block[::-1],
+        "dataType": array.dtype.name,
+        "compression": options,
+    } | more
+    folder.mkdir(parents=True)
+    (folder / "attributes.json").write_text(json.dumps(attributes))
+    grid = [math.ceil(side / step) for side, step in zip(array.shape, block, strict=True)]
+    for where in np.ndindex(*grid):
+        part = array[tuple(slice(i * n, (i + 1) * n) for i, n in zip(where, block, strict=True))]
+        if padded:
+            missing = [(0, n - m) for n, m in zip(block, part.shape, strict=True)]
+            part = np.pad(part, missing)
+        header = struct.pack(f">HH{part.ndim}I", 0, part.ndim, *part.shape[::-1])
+        path = folder.joinpath(*map(str, where[::-1]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(header + encode(part.astype(part.dtype.newbyteorder(">")).tobytes()))
+    return folder
+
+
+def change(folder: Path, **attributes: Any) -> None:
+    path = folder / "attributes.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | attributes))
+
+
+@given(
+    array=stacks(),
+    block=st.tuples(*[st.integers(1, 5)] * 3),
+    codec=st.sampled_from(sorted(CODECS)),
+    padded=st.booleans(),
+)
+def test_round_trip(
+    array: np.ndarray, block: tuple[int, ...], codec: str, padded: bool, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "s.n5", ignore_errors=True)
+    write(tmp_path / "s.n5" / "volumes" / "raw", array, block, codec, padded=padded)
+    for location in (tmp_path / "s.n5/volumes/raw", tmp_path / "s.n5"):
+        np.testing.assert_array_equal(read(location), array)
+
+
+def test_a_block_is_the_bytes_of_the_specification(tmp_path: Path) -> None:
+    # https://github.com/saalfeldlab/n5: x, y, z = 2, 3, 1, uint16, raw
+    folder = tmp_path / "s.n5"
+    (folder / "0" / "0").mkdir(parents=True)
+    attributes = {"dimensions": [2, 3, 1], "blockSize": [2, 3, 1], "dataType": "uint16",
+                  "compression": {"type": "raw"}}  # fmt: skip
+    (folder / "attributes.json").write_text(json.dumps(attributes))
+    header = bytes([0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 1])
+    (folder / "0" / "0" / "0").write_bytes(header + bytes([0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 1, 6]))
+    np.testing.assert_array_equal(read(folder), [[[1, 2], [3, 4], [5, 262]]])
+
+
+def test_two_axes_and_old_attributes(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    folder = write(tmp_path / "s.n5", grey_stack[0], (16, 20))
+    change(folder, compression=None, compressionType="gzip")
+    attributes = json.loads((folder / "attributes.json").read_text())
+    del attributes["compression"]
+    (folder / "attributes.json").write_text(json.dumps(attributes))
+    np.testing.assert_array_equal(read(folder), grey_stack[:1])
+
+
+def test_blocks_that_are_not_stored_are_0_and_told(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    folder = write(tmp_path / "s.n5", grey_stack)
+    (folder / "1" / "2" / "0").unlink()
+    wanted = grey_stack.copy()
+    wanted[:2, 32:, 16:32] = 0
+    np.testing.assert_array_equal(read(folder), wanted)
+    with open_stack(folder) as opened:
+        assert opened.warnings == ("1 of 27 chunks are not stored and read as 0",)
+
+
+def test_full_resolution_of_a_multiscale_group(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    group = tmp_path / "s.n5" / "em"
+    write(group / "s0", grey_stack)
+    write(group / "s1", grey_stack[:, ::2, ::2])
+    (group / "attributes.json").write_text(json.dumps(
+        {"pixelResolution": {"dimensions": [4.0, 5.0, 0.04], "unit": "um"}}
+    ))  # fmt: skip
+    np.testing.assert_array_equal(read(group), grey_stack)
+    with open_stack(group) as opened:
+        assert opened.voxel_size == (40, 5000, 4000)
+    with open_stack(group / "s1") as opened:
+        assert opened.voxel_size is None
+    assert "em/s0, em/s1" in refusal(tmp_path / "s.n5")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "size"),
+    [
+        ({"resolution": [4, 5, 40], "units": ["nm", "nm", "nm"]}, (40, 5, 4)),
+        ({"resolution": [4, 5, 40]}, None),
+        ({"resolution": [4, 5], "units": ["nm", "nm"]}, None),
+        ({"resolution": ["4", 5, 40], "units": ["nm", "nm", "nm"]}, None),
+        ({"pixelResolution": {"dimensions": [4, 5, 40], "unit": "pixel"}}, None),
+        ({"pixelResolution": {"dimensions": [4, 5, 40]}}, None),
+    ],
+)
+def test_a_voxel_size_needs_units(
+    attributes: dict[str, Any], size: object, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    folder = write(tmp_path / "s.n5", grey_stack, **attributes)
+    with open_stack(folder) as opened:
+        assert opened.voxel_size == size
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"dimensions": [0, 40, 5]}, "holds no voxel"),
+        ({"dimensions": [10**12, 10**12, 10**12]}, "header is damaged"),
+        ({"dimensions": [48, 40, 10**12]}, "header is damaged"),
+        ({"dimensions": [48, -1, 5]}, "whole numbers"),
+        ({"dimensions": "48"}, "whole numbers"),
+        ({"dimensions": [48, 40, 5, 1]}, "(1, 5, 40, 48)"),
+        ({"blockSize": [16, 16]}, "it is damaged"),
+        ({"blockSize": [0, 16, 2]}, "1 voxel to"),
+        ({"blockSize": [2048, 2048, 2048]}, "smaller chunks"),
+        ({"dataType": "object"}, "dataType 'object' is not read"),
+        ({"dataType": ["uint8"]}, "is not read"),
+        ({"compression": {"type": "lz4"}}, "compression 'lz4' is not read"),
+        ({"compression": {"type": ["gzip"]}}, "is not read"),
+    ],
+)
+def test_other_attributes_are_refused(
+    attributes: dict[str, Any], said: str, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    folder = write(tmp_path / "s.n5", grey_stack)
+    change(folder, **attributes)
+    assert said in refusal(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"dimensions": 1e400}', "\x00"])
+def test_damaged_attributes_are_refused(
+    content: str, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    folder = write(tmp_path / "s.n5", grey_stack)
+    (folder / "attributes.json").write_text(content)
+    refusal(folder)
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_a_truncated_block_is_refused(codec: str, tmp_path: Path, grey_stack: np.ndarray) -> None:
+    folder = write(tmp_path / "s.n5", grey_stack, codec=codec)
+    path = folder / "1" / "1" / "1"
+    content = path.read_bytes()
+    for length in range(0, len(content), len(content) // 12):
+        path.write_bytes(content[:length])
+        assert "slice 2" in refusal(folder)
+
+
+def test_a_block_cannot_unpack_to_more_than_it_says(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    folder = write(tmp_path / "s.n5", grey_stack)
+    path = folder / "0" / "0" / "0"
+    header = path.read_bytes()[:16]
+    path.write_bytes(header + gzip.compress(bytes(1 << 24)))
+    assert "slice 0" in refusal(folder)
+    path.write_bytes(struct.pack(">HHIII", 0, 3, 2**31, 2**31, 2) + gzip.compress(b""))
+    assert "slice 0" in refusal(folder)
+    path.write_bytes(struct.pack(">HHIII", 0, 3, 1, 1, 1) + gzip.compress(b"\x01"))
+    assert "slice 0" in refusal(folder)
+
+
+def test_deep_blocks_are_read_in_slabs(
+    tmp_path: Path, grey_stack: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "SLAB_BYTES", 2 * 40 * 48)
+    folder = write(tmp_path / "s.n5", grey_stack, (4, 16, 16))
+    np.testing.assert_array_equal(read(folder), grey_stack)
+
+
+def test_identity_follows_blocks(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    folder = write(tmp_path / "s.n5", grey_stack)
+    shutil.copytree(folder, tmp_path / "copy")
+    first = open_stack(folder).identity()
+    assert open_stack(tmp_path / "copy").identity() == first
+    (folder / "0" / "0" / "0").unlink()
+    assert open_stack(folder).identity() != first
