@@ -76,7 +76,7 @@ def seeds_scikit_image(maps: np.ndarray, params: Params) -> np.ndarray:
     """``seeds`` with scikit-image's watershed."""
     segment, interior = params.segment, interior_map(maps)
     seeds = drop_small(label(interior > params.threshold)[0], segment.min_size)
-    ids = watershed(-interior, seeds, mask=(maps[0] > segment.foreground) | (seeds > 0))
+    ids = watershed(-interior, seeds, mask=(maps[0] > params.foreground) | (seeds > 0))
     return np.asarray(ids)
 
 
@@ -89,7 +89,7 @@ def mutex_mwatershed(maps: np.ndarray, params: Params) -> np.ndarray:
     weights[:2] += segment.mutex_bias
     strides = [[1, 1]] * 2 + [[segment.mutex_stride] * 2] * (len(offsets) - 2)
     ids = mwatershed.agglom(weights, [list(offset) for offset in offsets], strides=strides)
-    ids = np.where(maps[0] > segment.foreground, ids, 0).astype(np.int64)
+    ids = np.where(maps[0] > params.foreground, ids, 0).astype(np.int64)
     return drop_small(np.unique(ids, return_inverse=True)[1].reshape(ids.shape), segment.min_size)
 
 
@@ -105,13 +105,13 @@ def agglomerate_waterz(maps: np.ndarray, params: Params) -> np.ndarray:
     affinities[1, 0, 1:], affinities[2, 0, :, 1:] = maps[2, :-1], maps[1, :, :-1]
     with no_output():
         (ids,) = waterz.agglomerate(affinities, [1 - segment.merge], fragments=fragments[None])
-        ids = np.where(maps[0] > segment.foreground, ids[0], 0).astype(np.int64)
+        ids = np.where(maps[0] > params.foreground, ids[0], 0).astype(np.int64)
     return drop_small(ids, segment.min_size)
 
 
 def distance_of_foreground(maps: np.ndarray, params: Params) -> np.ndarray:
     """``distance`` on the distance within the foreground, for a network that predicts none."""
-    mask = maps[0] > params.segment.foreground
+    mask = maps[0] > params.foreground
     ids = split_at_necks(distance_transform_edt(mask), mask, params.segment.seed_depth)
     return drop_small(ids, params.segment.min_size)
 

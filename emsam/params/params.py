@@ -10,7 +10,15 @@ from emsam.params.augment import AugmentParams
 from emsam.params.base import FrozenModel
 from emsam.params.network import DataParams, ModelParams
 from emsam.params.segment import EvaluateParams, SegmentParams
-from emsam.params.tasks import BALANCE, CHANNELS, MIN_CONFIDENCE, THRESHOLD, Channel, Task
+from emsam.params.tasks import (
+    BALANCE,
+    CHANNELS,
+    FOREGROUND,
+    MIN_CONFIDENCE,
+    THRESHOLD,
+    Channel,
+    Task,
+)
 from emsam.params.training import LossParams, TargetParams, TrainParams
 
 
@@ -69,6 +77,12 @@ class Params(FrozenModel):
         return THRESHOLD[self.task] if asked is None else asked
 
     @property
+    def foreground(self) -> float:
+        """``segment.foreground``, or what suits the task."""
+        asked = self.segment.foreground
+        return FOREGROUND[self.task] if asked is None else asked
+
+    @property
     def min_confidence(self) -> float:
         """``segment.min_confidence``, or what suits the task."""
         asked = self.segment.min_confidence
@@ -84,7 +98,11 @@ class Params(FrozenModel):
     @property
     def settled_segment(self) -> SegmentParams:
         """``segment`` with what suits the task where it says null."""
-        settled = {"threshold": self.threshold, "min_confidence": self.min_confidence}
+        settled = {
+            "threshold": self.threshold,
+            "foreground": self.foreground,
+            "min_confidence": self.min_confidence,
+        }
         return self.segment.model_copy(update=settled)
 
     @property

@@ -28,8 +28,12 @@ class SegmentParams(FrozenModel):
         lt=1,
         description="agglomerate, multicut: mean affinity above which two fragments are one object",
     )
-    foreground: float = Field(
-        0.5, ge=0, lt=1, description="foreground probability above which a pixel is of an object"
+    foreground: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="foreground probability above which a pixel is of an object; null: what suits "
+        "the task",
     )
     min_size: int = Field(50, ge=0, description="pixels; smaller seeds and objects are dropped")
     min_confidence: float | None = Field(

@@ -17,8 +17,11 @@ CHANNELS: dict[Task, tuple[Channel, ...]] = {
 BALANCE: dict[Task, bool] = {"neurites": False, "mitochondria": True}
 """Mitochondria are rare: a network is long unsure of any, unless they weigh more."""
 
-THRESHOLD: dict[Task, float] = {"neurites": 0.8, "mitochondria": 0.5}
+THRESHOLD: dict[Task, float] = {"neurites": 0.8, "mitochondria": 0.7}
 """Where seeds begin: neurites touch, mitochondria seldom do."""
 
-MIN_CONFIDENCE: dict[Task, float] = {"neurites": 0.0, "mitochondria": 0.65}
+FOREGROUND: dict[Task, float] = {"neurites": 0.5, "mitochondria": 0.7}
+"""A network for which rare pixels weigh more thinks objects larger than they are."""
+
+MIN_CONFIDENCE: dict[Task, float] = {"neurites": 0.0, "mitochondria": 0.8}
 """Neurites fill the tissue and an unsure one is still one; a dark vesicle is no mitochondrion."""

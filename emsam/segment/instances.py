@@ -32,11 +32,10 @@ def make_instances(maps: np.ndarray, params: Params) -> tuple[np.ndarray, np.nda
     InputError
         ``segment.method = distance`` with a network that predicts no distance.
     """
-    segment = params.segment
     interior = interior_map(maps)
-    mask = maps[0] > segment.foreground
-    ids = _METHODS[segment.method](maps, interior, mask, params)
-    return _finish(drop_small(ids, segment.min_size), interior, params.min_confidence)
+    mask = maps[0] > params.foreground
+    ids = _METHODS[params.segment.method](maps, interior, mask, params)
+    return _finish(drop_small(ids, params.segment.min_size), interior, params.min_confidence)
 
 
 def _seeds(maps: np.ndarray, interior: np.ndarray, mask: np.ndarray, params: Params) -> np.ndarray:

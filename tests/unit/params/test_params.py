@@ -207,10 +207,11 @@ def test_the_parameters_that_come_with_emsam_are_valid(file: Path) -> None:
 def test_thresholds_and_balance_are_those_of_the_task_unless_they_are_given() -> None:
     neurites, mitochondria = (load_params(None, [f"task={task}"]) for task in TASKS)
     assert (neurites.threshold, neurites.min_confidence) == (0.8, 0.0)
-    assert (mitochondria.threshold, mitochondria.min_confidence) == (0.5, 0.65)
+    assert (mitochondria.threshold, mitochondria.min_confidence) == (0.7, 0.8)
+    assert (neurites.foreground, mitochondria.foreground) == (0.5, 0.7)
     assert (neurites.settled_loss.balance, mitochondria.settled_loss.balance) == (False, True)
     given = load_params(None, ["task=mitochondria", "segment.threshold=0.9", "loss.balance=false"])
     assert given.settled_loss.balance is False
     assert given.settled_segment.threshold == 0.9
-    assert given.settled_segment.min_confidence == 0.65
+    assert given.settled_segment.min_confidence == 0.8
     assert given.settled_segment.merge == given.segment.merge
