@@ -101,7 +101,8 @@ def test_a_remote_that_cannot_be_written_names_no_version(lab: Laboratory) -> No
     (lab.path / ".emsam").mkdir()
     (lab.path / ".emsam" / "dvc-remote").write_text("a file where the folder should be")
     failed = lab.run("data", "publish", "tiny", status=1)
-    assert failed.stderr.splitlines()[-1].startswith("emsam: dvc push")
+    remote = lab.path / ".emsam" / "dvc-remote"
+    assert failed.stderr.splitlines()[-1].startswith(f"emsam: {remote}: dvc push")
     assert lab.git("tag", "--list") == ""
     (lab.path / ".emsam" / "dvc-remote").unlink()
     assert lab.json("data", "publish", "tiny")["tag"] == "data/tiny/v1"
