@@ -40,6 +40,8 @@ five real sets is 0.62 (``isbi2012_vnc``).
 CONTRAST = 1.5
 """Ratio of a slice's contrast to the median slice, either way; 1.24 at most in five real sets."""
 
+_SAMPLED_ROWS = 4
+
 
 @dataclass(frozen=True)
 class SliceImage:
@@ -52,7 +54,7 @@ class SliceImage:
     at_low, at_high
         Part of the pixels that have them.
     mean, contrast
-        Mean and standard deviation of the grey values.
+        Mean and standard deviation of the grey values, from every fourth row.
     checksum
         Of the pixels; equal slices have the same.
     fingerprint
@@ -76,15 +78,14 @@ class SliceImage:
 def measure_image(image: np.ndarray) -> SliceImage:
     """Look at one slice (y, x) of grey values, finite."""
     low, high = image.min(), image.max()
-    mean = float(image.mean(dtype=np.float64))
-    centred = (image - mean if image.dtype == np.float64 else image - np.float32(mean)).ravel()
+    sample = image[::_SAMPLED_ROWS].ravel().astype(np.float64)
     return SliceImage(
         low=float(low),
         high=float(high),
         at_low=np.count_nonzero(image == low) / image.size,
         at_high=np.count_nonzero(image == high) / image.size,
-        mean=mean,
-        contrast=float(np.sqrt(centred @ centred / image.size)),
+        mean=float(sample.mean()),
+        contrast=float(sample.std()),
         checksum=zlib.crc32(np.ascontiguousarray(image).data),
         fingerprint=fingerprint(image),
     )

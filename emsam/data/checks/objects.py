@@ -111,11 +111,13 @@ def _within(
 
 def _runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First pixel in the flat slice, length and id of every run with an id above 0."""
-    changes = np.ones(labels.shape, bool)
-    np.not_equal(labels[:, 1:], labels[:, :-1], out=changes[:, 1:])
+    flat = labels.ravel()
+    changes = np.empty(flat.size, bool)
+    np.not_equal(flat[1:], flat[:-1], out=changes[1:])
+    changes[:: labels.shape[1]] = True
     starts = np.flatnonzero(changes)
-    lengths = np.diff(starts, append=labels.size)
-    values = labels.ravel()[starts]
+    lengths = np.diff(starts, append=flat.size)
+    values = flat[starts]
     inside = values > 0
     return starts[inside], lengths[inside], values[inside]
 
