@@ -5,9 +5,11 @@ It runs in an environment of its own, see ``_torch_em.txt``, and does not import
     OMP_NUM_THREADS=1 python benchmarks/_torch_em.py --image image.tif --labels labels.tif \\
         --train 0-45 --predict 46-62 --minutes 8 --task neurites --out predicted.npy
 
-Network, targets, loss, augmentation, trainer and watershed are torch-em's own, with its defaults
-wherever it has them. The last of the training slices is held out: the checkpoint that does best on
-it predicts. ``--out`` gets int32 ids, (z, y, x), which start anew in each slice.
+Network, targets, loss, augmentation, trainer and watershed are torch-em's own, mostly with its
+defaults. The last training slice is held out: the checkpoint that does best on it predicts. The
+two thresholds of the watershed are those that do best on four training slices, by the scores of
+torch-em's own library; ``--no-tune`` keeps the defaults. ``--out`` gets int32 ids, (z, y, x), which
+start anew in each slice.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +30,29 @@ import tifffile
 import torch
 from torch import nn
 
-STEPS_PER_EPOCH = 50
-"""The trainer validates and writes a checkpoint after so many steps."""
-SMALLEST = {"target": 25, "predicted": 30}
-"""Pixels of the smallest object that is learned, and of the smallest one that is kept."""
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:  # its wheel was built for CUDA, and a CPU torch lacks what it extends
+    OPERATORS = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-_operators: list[torch.library.Library] = []
+import torch_em
+from elf.evaluation import mean_segmentation_accuracy, rand_index
+from torch_em.data.sampler import MinInstanceSampler
+from torch_em.loss import DistanceLoss
+from torch_em.model import UNet2d
+from torch_em.transform.label import PerObjectDistanceTransform
+from torch_em.transform.raw import standardize
+from torch_em.util.prediction import predict_with_padding
+from torch_em.util.segmentation import watershed_from_center_and_boundary_distances
+
+STEPS_PER_EPOCH = 50  # then the trainer validates and writes a checkpoint
+SMALLEST = {"target": 25, "predicted": 30}  # pixels
+THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of each distance; torch-em's own is 0.5
 
 
-class TimeIsUp(Exception):
-    """Raised after the validation that follows the last step."""
+class TimeIsUp(Exception): ...
 
 
 class Deadline:
@@ -45,7 +61,6 @@ class Deadline:
     def __init__(self, trainer: Any, minutes: float) -> None:
         self.trainer = trainer
         self.end = time.monotonic() + 60 * minutes
-        self.total = 0
 
     def update(self, steps: int) -> None:
         if time.monotonic() >= self.end:
@@ -54,7 +69,7 @@ class Deadline:
     def set_description(self, text: str, refresh: bool = True) -> None:
         print(text, file=sys.stderr)
         if self.trainer.max_iteration == 0:
-            raise TimeIsUp
+            raise TimeIsUp  # the last validation is done
 
 
 def main() -> None:
@@ -71,17 +86,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--features", type=int, default=16, help="of the first level")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--tune", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     np.random.seed(arguments.seed)
-    declare_missing_operators()
     image, labels = tifffile.imread(arguments.image), tifffile.imread(arguments.labels)
     with redirect_stdout(sys.stderr):  # the trainer prints
         model, report = train(image, labels, arguments)
-        objects = [predict(model, image[z]) for z in arguments.predict]
-    np.save(arguments.out, np.stack(objects))
-    print(json.dumps(report))
+        of = arguments.train[:: -max(1, len(arguments.train) // 3)] if arguments.tune else []
+        seen = [maps(model, image[z]) for z in of]
+        best = thresholds(seen, [labels[z] for z in of], arguments.task)
+        found = [objects(maps(model, image[z]), *best) for z in arguments.predict]
+    np.save(arguments.out, np.stack(found))
+    print(json.dumps(report | {"thresholds": best}))
 
 
 def slices(text: str) -> range:
@@ -94,79 +111,68 @@ def train(
     image: np.ndarray, labels: np.ndarray, arguments: argparse.Namespace
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network of the best checkpoint, and what training took."""
-    import torch_em
-    from torch_em.loss import DistanceLoss
-    from torch_em.model import UNet2d
-
     *learned, held_out = arguments.train
-    patch, batch = (arguments.patch, arguments.patch), arguments.batch
-    samples = STEPS_PER_EPOCH * batch
-    half = arguments.precision != "float32"
+    batch = arguments.batch
     model = UNet2d(1, 3, initial_features=arguments.features, final_activation="Sigmoid")
     with tempfile.TemporaryDirectory() as folder:
         trainer = torch_em.default_segmentation_trainer(
             "peer", model,
-            loader(image, labels, learned, patch, batch, n_samples=samples, shuffle=True),
+            loader(image, labels, learned, (arguments.patch,) * 2, batch, STEPS_PER_EPOCH * batch),
             loader(image, labels, [held_out], image.shape[1:], 1),
             loss=DistanceLoss(), metric=DistanceLoss(), learning_rate=arguments.learning_rate,
-            mixed_precision=half, mixed_precision_dtype=arguments.precision if half else None,
-            device="cpu", save_root=folder, logger=None,
+            mixed_precision_dtype="bfloat16", device="cpu", save_root=folder, logger=None,
             compile_model=False,  # compiling takes minutes
         )  # fmt: skip
         began = time.monotonic()
         with suppress(TimeIsUp):
             trainer.fit(epochs=10**6, progress=Deadline(trainer, arguments.minutes))
-        seconds, steps = time.monotonic() - began, trainer.iteration
+        report = {"steps": trainer.iteration, "seconds": time.monotonic() - began}
         trainer.load_checkpoint("best")
-    return model.eval(), {
-        "steps": steps,
-        "seconds": seconds,
-        "parameters": sum(weights.numel() for weights in model.parameters()),
-        "version": torch_em.__version__,
-    }
+    parameters = sum(weights.numel() for weights in model.parameters())
+    return model.eval(), report | {"parameters": parameters, "version": torch_em.__version__}
 
 
 def loader(
     image: np.ndarray, labels: np.ndarray, of: Sequence[int], patch: Sequence[int], batch: int,
-    **options: Any,
+    n_samples: int | None = None,
 ) -> Any:  # fmt: skip
     """Augmented patches and their targets: foreground, distances to centre and to boundary."""
-    from torch_em import default_segmentation_loader
-    from torch_em.data.sampler import MinInstanceSampler
-    from torch_em.transform.label import PerObjectDistanceTransform
-
-    least = SMALLEST["target"]
-    return default_segmentation_loader(
+    least = SMALLEST["target"]  # for the sampler background is an object, too
+    return torch_em.default_segmentation_loader(
         [image[z] for z in of], None, [labels[z].astype(np.uint32) for z in of], None,
         batch_size=batch, patch_shape=tuple(patch), pin_memory=False,
         label_transform=PerObjectDistanceTransform(min_size=least),
-        sampler=MinInstanceSampler(min_num_instances=2, min_size=least),  # one is background
-        **options,
+        sampler=MinInstanceSampler(min_num_instances=2, min_size=least), n_samples=n_samples,
     )  # fmt: skip
 
 
-def predict(model: nn.Module, image: np.ndarray) -> np.ndarray:
-    """Ids of one slice, from maps of the whole of it."""
-    from torch_em.transform.raw import standardize
-    from torch_em.util.prediction import predict_with_padding
-    from torch_em.util.segmentation import watershed_from_center_and_boundary_distances
-
-    foreground, center, boundary = predict_with_padding(model, standardize(image), (16, 16))[0]
-    objects = watershed_from_center_and_boundary_distances(
-        center, boundary, foreground, min_size=SMALLEST["predicted"]
-    )
-    return objects.astype(np.int32)
+def maps(model: nn.Module, image: np.ndarray) -> np.ndarray:
+    """Foreground and distances to centre and boundary of one slice; tiles do worse."""
+    return predict_with_padding(model, standardize(image), (16, 16))[0]
 
 
-def declare_missing_operators() -> None:
-    """Lets a torchvision that was built for CUDA import beside a CPU torch."""
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _operators.append(library)
+def objects(predicted: np.ndarray, center: float, boundary: float) -> np.ndarray:
+    """Ids of one slice."""
+    foreground, to_center, to_boundary = predicted
+    found = watershed_from_center_and_boundary_distances(
+        to_center, to_boundary, foreground, min_size=SMALLEST["predicted"],
+        center_distance_threshold=center, boundary_distance_threshold=boundary,
+    )  # fmt: skip
+    return found.astype(np.int32)
+
+
+def thresholds(
+    predicted: list[np.ndarray], truth: list[np.ndarray], task: str
+) -> tuple[float, float]:
+    """Those of the best mean score; torch-em's own where there is no slice to judge by."""
+
+    def score(pair: tuple[float, float]) -> float:
+        both = [(objects(each, *pair), true) for each, true in zip(predicted, truth, strict=True)]
+        if task == "mitochondria":
+            return sum(mean_segmentation_accuracy(found, true) for found, true in both)
+        return -sum(rand_index(found, true, ignore_gt=[0])[0] for found, true in both)
+
+    return max(product(THRESHOLDS, THRESHOLDS), key=score) if predicted else (0.5, 0.5)
 
 
 if __name__ == "__main__":
