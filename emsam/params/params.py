@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,8 @@ from emsam.params.tasks import (
     Task,
 )
 from emsam.params.training import LossParams, TargetParams, TrainParams
+
+_T = TypeVar("_T")
 
 
 class Params(FrozenModel):
@@ -73,26 +75,22 @@ class Params(FrozenModel):
     @property
     def threshold(self) -> float:
         """``segment.threshold``, or what suits the task."""
-        asked = self.segment.threshold
-        return THRESHOLD[self.task] if asked is None else asked
+        return self._suited(self.segment.threshold, THRESHOLD)
 
     @property
     def foreground(self) -> float:
         """``segment.foreground``, or what suits the task."""
-        asked = self.segment.foreground
-        return FOREGROUND[self.task] if asked is None else asked
+        return self._suited(self.segment.foreground, FOREGROUND)
 
     @property
     def min_confidence(self) -> float:
         """``segment.min_confidence``, or what suits the task."""
-        asked = self.segment.min_confidence
-        return MIN_CONFIDENCE[self.task] if asked is None else asked
+        return self._suited(self.segment.min_confidence, MIN_CONFIDENCE)
 
     @property
     def settled_loss(self) -> LossParams:
         """``loss`` with what suits the task where it says null."""
-        asked = self.loss.balance
-        balance = BALANCE[self.task] if asked is None else asked
+        balance = self._suited(self.loss.balance, BALANCE)
         return self.loss.model_copy(update={"balance": balance})
 
     @property
@@ -111,6 +109,9 @@ class Params(FrozenModel):
         affinities = [f"affinity {dy},{dx}" for dy, dx in self.targets.offsets]
         named = [affinities if each == "affinities" else [each] for each in self.channels]
         return tuple(name for names in named for name in names)
+
+    def _suited(self, asked: _T | None, suits: dict[Task, _T]) -> _T:
+        return suits[self.task] if asked is None else asked
 
     def training_part(self) -> dict[str, Any]:
         """What the weights depend on: all but post-processing and judging."""

@@ -40,6 +40,19 @@ def synthesize(lab: Laboratory) -> None:
     lab.run("data", "synthetic", "tiny", "--shape", "16,96,96")
 
 
+def run_after(
+    code: str, lab: Laboratory, *arguments: str, status: int
+) -> subprocess.CompletedProcess[str]:
+    """Run emsam in a process in which ``code`` has run first."""
+    script = f"{code}\nfrom emsam.cli.app import main\nmain()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=lab.path, env=lab.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    return done
+
+
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real Prefect server on SQLite."""

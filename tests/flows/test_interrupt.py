@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import Laboratory, make_laboratory, overrides
-from tests.flows.conftest import Finished, synthesize
+from tests.flows.conftest import Finished, run_after, synthesize
 
 pytestmark = pytest.mark.slow
 
@@ -114,19 +113,12 @@ from flows.fine_tune import fine_tune
 
 # Prefect has noted the final state when it calls this, and drops what is raised here
 fine_tune.on_completion_hooks.append(lambda *_: signal.raise_signal(signal.SIGINT))
-from emsam.cli.app import main
-main()
 """
 
 
 def test_ctrl_c_that_prefect_swallows_stops_the_pipeline(finished: Finished) -> None:
-    lab = finished.lab
     arguments = ["pipeline", "--data", "tiny", *overrides()]
-    done = subprocess.run(
-        [sys.executable, "-c", SWALLOWED, *arguments],
-        cwd=lab.path, env=lab.environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 130, done.stderr
+    done = run_after(SWALLOWED, finished.lab, *arguments, status=130)
     assert "emsam: interrupted; run the same command again to go on" in done.stderr
     assert "Beginning subflow run 'evaluate" not in done.stderr
 

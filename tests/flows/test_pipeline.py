@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 import tifffile
 
 from tests.conftest import make_laboratory, overrides
-from tests.flows.conftest import Finished, synthesize
+from tests.flows.conftest import Finished, run_after, synthesize
 
 pytestmark = pytest.mark.slow
 
@@ -163,8 +161,6 @@ shard = max(Path("data/tiny/volume.zarr/image/0").rglob("c/**/0"))
 publish_dataset.on_completion_hooks.append(
     lambda *_: shard.write_bytes(shard.read_bytes()[:-1] + b"x")
 )
-from emsam.cli.app import main
-main()
 """
 
 
@@ -174,12 +170,7 @@ def test_data_that_changed_after_it_was_published_are_not_trained_on(
     lab = make_laboratory(tmp_path / "changed")
     lab.prefect_api = finished.lab.prefect_api
     synthesize(lab)
-    arguments = ["pipeline", "--data", "tiny", *overrides()]
-    done = subprocess.run(
-        [sys.executable, "-c", CHANGED, *arguments],
-        cwd=lab.path, env=lab.environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
+    done = run_after(CHANGED, lab, "pipeline", "--data", "tiny", *overrides(), status=2)
     assert "emsam: data/tiny/volume.zarr: changed since it was published as " in done.stderr
     assert not (lab.path / "runs").exists()
 

@@ -19,9 +19,9 @@ from emsam.data.ingest import Source, ingest_volume
 from emsam.data.readers import s3
 from emsam.errors import InputError
 from tests.s3_server import Line, S3Server, run_line, run_s3_server
+from tests.unit.data.conftest import VOXEL
 
 pytestmark = pytest.mark.slow
-VOXEL = (30.0, 8.0, 8.0)
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 300, 400), dtype=np.uint8)
 """720 kB that do not compress."""
 
@@ -55,16 +55,22 @@ def line(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield line
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "ca1" / "volume.zarr"
-
-
 def put(server: S3Server, bucket: str, path: Path, key: str = "") -> None:
     """Upload a file, or all files of a folder below ``key``."""
     for each in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
         name = each.relative_to(path.parent).as_posix()
         server.client().upload_file(str(each), bucket, f"{key}{name}")
+
+
+def begun(server: S3Server, bucket: str, line: Line, store: Path, path: Path) -> tuple[Source, int]:
+    """A source of which some has come before the line broke, and how much."""
+    tifffile.imwrite(path, NOISE, photometric="minisblack")
+    put(server, bucket, path)
+    source = Source(f"s3://{bucket}/{path.name}", {}, VOXEL)
+    line.breaks_after = 300_000
+    refused(source, store, str(source.image), "broke off", "run the same command again")
+    (part,) = store.parent.rglob("em.tif.part")
+    return source, part.stat().st_size
 
 
 def stored(store: Path) -> np.ndarray:
@@ -158,13 +164,7 @@ def test_a_broken_connection_is_one_line_and_the_next_call_goes_on(
     server: S3Server, bucket: str, line: Line, store: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "em.tif"
-    tifffile.imwrite(path, NOISE, photometric="minisblack")
-    put(server, bucket, path)
-    source = Source(f"s3://{bucket}/em.tif", {}, VOXEL)
-    line.breaks_after = 300_000
-    refused(source, store, f"s3://{bucket}/em.tif", "broke off", "run the same command again")
-    (part,) = store.parent.rglob("em.tif.part")
-    came = part.stat().st_size
+    source, came = begun(server, bucket, line, store, path)
     assert 0 < came < path.stat().st_size
     assert not store.exists()
     line.breaks_after = path.stat().st_size - came + 10_000  # not enough for the whole file
@@ -199,11 +199,7 @@ def test_what_was_begun_of_other_objects_is_dropped(
     server: S3Server, bucket: str, line: Line, store: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "em.tif"
-    tifffile.imwrite(path, NOISE, photometric="minisblack")
-    put(server, bucket, path)
-    source = Source(f"s3://{bucket}/em.tif", {}, VOXEL)
-    line.breaks_after = 300_000
-    refused(source, store, "broke off")
+    source, _ = begun(server, bucket, line, store, path)
     tifffile.imwrite(path, 255 - NOISE, photometric="minisblack")
     put(server, bucket, path)
     line.breaks_after = None
