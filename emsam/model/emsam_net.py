@@ -15,19 +15,20 @@ class EmSam(SamNetwork):
     """U-shaped network whose deep half is SAM's image encoder.
 
     Four taps of the encoder, all at 1/16, enter the decoder at 1/16, 1/8, 1/4 and 1/2. What is
-    finer than a token comes from a convolutional stem on the raw image, whose pixels enter at
-    1/2 as four channels: nothing is lost, and the convolutions at 1/1, which would cost as much
-    as all others together, are left out. What comes from below, from the stem and from a tap is
-    added up, not concatenated, which halves the first convolution of each level. The finer taps
-    pass projections that start at zero: at first this is a U-Net with the encoder below it, and
-    it takes from the encoder what helps. At 1/1 the features meet the raw image again.
+    finer than a token comes from a convolutional stem on the raw image. No convolution runs at
+    1/1: the pixels enter at 1/2 as four channels, the last features, which have met them again,
+    stay there four times as wide, and each spells out the logits of its four pixels. Nothing is
+    lost, and a wide convolution at 1/2 does more than narrow ones at 1/1 that cost as much. What
+    comes from below, from the stem and from a tap is added up, not concatenated, which halves the
+    first convolution of each level. The finer taps pass projections that start at zero: at first
+    this is a U-Net with the encoder below it, and it takes from the encoder what helps.
 
     Parameters
     ----------
     encoder
         It is tapped after its blocks with global attention.
     widths
-        Channels of the decoder at 1/1, and of stem and decoder at 1/2, 1/4, 1/8.
+        Channels of the decoder for each pixel at 1/1, and of stem and decoder at 1/2, 1/4, 1/8.
     out_channels
         Maps.
     sides
@@ -59,32 +60,31 @@ class EmSam(SamNetwork):
         self.tap2 = TapUp(tap, w1, 8, silent=True)
         self.up8 = _Up(w3, w3)
         self.up4 = _Up(w3, w2)
-        self.up2 = _Up(w2, w1)
-        self.up1 = ShuffleUp(w1, w0, 2)
-        self.grey = nn.Conv2d(1, w0, 3, padding=1)
-        self.head = nn.Conv2d(w0, out_channels, 1)
+        self.up2 = _Up(w2, w1, depth=1)
+        self.fine = ConvBlock(w1 + 4, 4 * w0, 1)
+        self.head = ShuffleUp(4 * w0, out_channels, 2)
         self.sides = SideHeads((w1, w2) if sides else (), out_channels)
 
     def decode(self, image: Tensor, taps: list[Tensor]) -> Tensor | list[Tensor]:
         """An image (n, 1, y, x) and its features → logits (n, out_channels, y, x)."""
         tap2, tap4, tap8, tap16 = taps  # each (n, width, y/16, x/16)
-        pixels = pixel_unshuffle(image, 2)  # (n, 4, y/2, x/2)
-        half, quarter, eighth = self.stem(pixels.contiguous(memory_format=torch.channels_last))
+        pixels = pixel_unshuffle(image, 2).contiguous(memory_format=torch.channels_last)
+        half, quarter, eighth = self.stem(pixels)  # pixels: (n, 4, y/2, x/2)
         x = self.tap16(tap16)  # (n, w3, y/16, x/16)
         x = self.up8(x, eighth + self.tap8(tap8))  # (n, w3, y/8, x/8)
         quarter = self.up4(x, quarter + self.tap4(tap4))  # (n, w2, y/4, x/4)
         half = self.up2(quarter, half + self.tap2(tap2))  # (n, w1, y/2, x/2)
-        x = torch.relu(self.up1(half) + self.grey(image))  # (n, w0, y, x)
+        x = self.fine(torch.cat([half, pixels], dim=1))  # (n, 4 · w0, y/2, x/2)
         return self.sides(self.head(x), (half, quarter))
 
 
 class _Up(nn.Module):
     """Doubles the resolution and adds the skip features of that resolution."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, depth: int = 2) -> None:
         super().__init__()
         self.up = ShuffleUp(in_channels, out_channels, 2)
-        self.block = ConvBlock(out_channels, out_channels)
+        self.block = ConvBlock(out_channels, out_channels, depth)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """(n, in, y, x) and (n, out, 2y, 2x) → (n, out, 2y, 2x)."""

@@ -40,7 +40,8 @@ class ModelParams(FrozenModel):
         "auto", description="how the encoder attends: all give the same, reference is slow"
     )
     decoder_widths: Widths = Field(
-        (16, 32, 64, 96), description="channels of emsam's decoder at 1/1, 1/2, 1/4, 1/8"
+        (16, 32, 64, 96),
+        description="channels of emsam's decoder for each pixel at 1/1, and at 1/2, 1/4, 1/8",
     )
     unet_widths: Widths = Field(
         (16, 32, 64, 96), description="channels of the U-Net at 1/1, 1/2, 1/4, 1/8"

@@ -13,7 +13,7 @@ from emsam.params import load_params
 
 def test_the_decoder_of_emsam_costs_a_twentieth_of_vit_b() -> None:
     cost = measure_cost(load_params(None, ["model.encoder=vit_b"]))
-    assert cost.ratio == pytest.approx(0.046, abs=0.002)
+    assert cost.ratio == pytest.approx(0.052, abs=0.002)
     assert cost.encoder_flops / 2e9 == pytest.approx(483, abs=1)  # GMAC, without the neck
 
 

@@ -64,7 +64,7 @@ def test_each_block_learns_slower_than_the_next() -> None:
         "train.learning_rate=0.1",
     )  # fmt: skip
     named = of_group(model, params, "peak")
-    assert named["head.weight"] == 0.1
+    assert named["head.spell.weight"] == 0.1
     assert named["encoder.vit.blocks.3.norm1.weight"] == 0.001
     assert named["encoder.vit.blocks.2.mlp.lin1.weight"] == 0.0005
     assert named["encoder.vit.blocks.0.attn.qkv.weight"] == pytest.approx(0.001 * 0.5**3)
@@ -88,7 +88,7 @@ def test_norms_biases_and_positions_do_not_decay() -> None:
     model, params = network(*SMALL, "train.weight_decay=0.3")
     named = of_group(model, params, "weight_decay")
     assert named["encoder.vit.blocks.0.attn.qkv.weight"] == 0.3
-    assert named["head.weight"] == 0.3
+    assert named["head.spell.weight"] == 0.3
     for name in ("attn.qkv.bias", "norm1.weight", "attn.rel_pos_h"):
         assert named[f"encoder.vit.blocks.0.{name}"] == 0
     assert named["encoder.vit.pos_embed"] == 0
@@ -128,4 +128,4 @@ def test_a_frozen_encoder_gets_no_gradient() -> None:
     model, _ = network(*FROZEN, "train.mode=decoder")
     model.train()(torch.rand((2, 1, 32, 32))).square().mean().backward()
     assert model.get_parameter("encoder.vit.pos_embed").grad is None
-    assert model.get_parameter("head.weight").grad is not None
+    assert model.get_parameter("head.spell.weight").grad is not None
