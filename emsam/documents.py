@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -63,6 +64,18 @@ def whole_folder(final: Path) -> Iterator[Path]:
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
     sync_path(final.parent)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error means that a disk, or a user's share of it, has no space left."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return says_disk_full(str(error))
+
+
+def says_disk_full(message: str) -> bool:
+    """Whether a library's words mean what :func:`is_disk_full` looks for."""
+    return any(os.strerror(each) in message for each in (errno.ENOSPC, errno.EDQUOT))
 
 
 @contextmanager

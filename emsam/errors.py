@@ -19,5 +19,9 @@ class TrainingFailed(Exception):
     """The trainer ended with an error, which its log tells."""
 
 
+class DiskFull(Exception):
+    """A disk has no space left; what was begun on it is removed."""
+
+
 class VersioningFailed(Exception):
     """git or DVC refused; the message quotes it."""

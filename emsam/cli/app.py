@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from emsam.cli import data, model, registry, weights
-from emsam.errors import InputError, TrainingFailed, TrainingStopped, VersioningFailed
+from emsam.errors import DiskFull, InputError, TrainingFailed, TrainingStopped, VersioningFailed
 from emsam.interrupts import interrupted, watch_for_ctrl_c
 from emsam.quiet import QUIET_ENVIRONMENT
 
@@ -63,7 +63,7 @@ def main() -> None:
         _fail(_GO_ON, EXIT_INTERRUPTED)
     except TrainingStopped as error:
         _fail(error, EXIT_STOPPED)
-    except (TrainingFailed, VersioningFailed) as error:
+    except (DiskFull, TrainingFailed, VersioningFailed) as error:
         _fail(error, EXIT_FAILED)
     except Exception as error:
         if interrupted():  # some libraries wrap KeyboardInterrupt into errors of their own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,13 +14,18 @@ import numpy as np
 
 from emsam.data import checks
 from emsam.data.downloads import Inputs, fetched, list_remotes
-from emsam.data.new_store import Progress, new_store
+from emsam.data.journal import Journal
+from emsam.data.new_store import Part, Progress, drop_part, new_store
 from emsam.data.readers import Stack, VoxelSize, as_unsigned, open_stack
 from emsam.data.readers.s3 import Remote, is_remote
 from emsam.data.splits import default_splits, parse_splits
-from emsam.data.store import Volume, VolumeInfo, VolumeWriter, intensity_range, sample_grey
+from emsam.data.store import FORMAT, Volume, VolumeInfo, intensity_range, sample_grey
+from emsam.data.writer import VolumeWriter
 from emsam.errors import InputError
 from emsam.params import TASKS
+
+_JOURNAL = 1
+"""Goes up when what is kept of a slice, or how a slab is written, changes."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +56,18 @@ def ingest_volume(
 ) -> Volume:
     """Check ``source`` and write it as the volume store ``store``.
 
-    A store that came from the same files, unchanged, is kept as it is. Input in S3 is fetched
-    into a folder beside ``store``, which is removed at the end; what came before the connection
-    broke stays there, and the next call goes on.
+    A store that came from the same files, unchanged, is kept as it is. One that was interrupted or
+    killed is gone on with, from the last slab that it wrote, and ends in the same bytes. Input in
+    S3 is fetched into a folder beside ``store``, which is removed at the end; what came before
+    the connection broke stays there, and the next call goes on.
 
     Raises
     ------
     InputError
-        Input that the checks refuse, or a store that holds something else. Nothing is written.
+        Input that the checks refuse, a store that holds something else or is being written by
+        another process. Nothing is written.
+    DiskFull
+        No space is left for the store. Nothing stays of it.
     """
     _refuse_at_sight(source)
     remotes = list_remotes([source.image, *source.labels.values()])
@@ -91,8 +101,11 @@ def _ingest(
         info = VolumeInfo(
             name=name, voxel_size=voxel_size, splits=splits, source=recipe, licence=source.licence
         )
-        with new_store(store) as temporary:
-            _write_store(temporary, image, labels, info, progress)
+        types = {task: _unsigned(each.dtype) for task, each in labels.items()}
+        planes = [image.dtype, *types.values()]
+        size = math.prod(image.shape) * sum(each.itemsize for each in planes) * 4 // 3
+        with new_store(store, _making(recipe, image, types), size) as part:
+            _write_store(part, image, labels, types, info, progress)
     return Volume(store)
 
 
@@ -114,25 +127,34 @@ def _voxel_size(source: Source, image: Stack) -> VoxelSize:
 
 
 def _write_store(
-    folder: Path,
+    part: Part,
     image: Stack,
     labels: Mapping[str, Stack],
+    types: Mapping[str, np.dtype[np.generic]],
     info: VolumeInfo,
     progress: Progress | None,
 ) -> None:
     """Check and write every slice, then ``info`` with what was found."""
-    types = {task: _unsigned(each.dtype) for task, each in labels.items()}
-    writer = VolumeWriter(folder, image.shape, image.dtype.newbyteorder("="), types)
-    checker, sample = _copy_slices(image, labels, writer, progress)
-    checker.refuse_empty_labels()
-    found = replace(
-        info,
-        intensity=intensity_range(image.dtype, sample),
-        missing=checker.missing,
-        unlabelled=checker.unlabelled,
-        warnings=(*image.warnings, *checker.warnings(info.splits)),
-    )
-    writer.finish(found)
+    dtype, begun = image.dtype.newbyteorder("="), part.journal.slices
+    with VolumeWriter(part.path, image.shape, dtype, types, begun) as writer:
+        checker, sample = _copy_slices(image, labels, writer, part.journal, progress)
+        checker.refuse_empty_labels()
+        found = replace(
+            info,
+            intensity=intensity_range(image.dtype, sample),
+            missing=checker.missing,
+            unlabelled=checker.unlabelled,
+            warnings=(*image.warnings, *checker.warnings(info.splits)),
+        )
+        writer.finish(found)
+
+
+def _making(recipe: str, image: Stack, types: Mapping[str, np.dtype[np.generic]]) -> str:
+    """All that the bytes of a slab depend on, and what is kept of its slices."""
+    return json.dumps(
+        [recipe, image.shape, image.dtype.str, {task: each.str for task, each in types.items()},
+         FORMAT, _JOURNAL]
+    )  # fmt: skip
 
 
 def existing_volume(store: Path, recipe: str) -> Volume | None:
@@ -151,6 +173,7 @@ def existing_volume(store: Path, recipe: str) -> Volume | None:
             f"{store}: exists already and was made from other input; choose another name "
             f"or remove {store.parent} first"
         )
+    drop_part(store)
     return volume
 
 
@@ -158,19 +181,28 @@ def _copy_slices(
     image: Stack,
     labels: Mapping[str, Stack],
     writer: VolumeWriter,
+    journal: Journal,
     progress: Progress | None,
 ) -> tuple[checks.Checker, np.ndarray]:
-    """Check and write every slice; returns what was seen and a sample of the grey values."""
+    """Check and write the slices that the journal lacks; returns what was seen of all of them.
+
+    The second is a sample of the grey values.
+    """
     checker = checks.Checker(image.name, {task: stack.name for task, stack in labels.items()})
     samples: list[np.ndarray] = []
-    readers = [iter(image), *(iter(stack) for stack in labels.values())]
-    for z, (plane, *label_planes) in enumerate(zip(*readers, strict=True)):
+    first, depth = journal.slices, image.shape[0]
+    if first:
+        checker.go_on(journal.lists, writer.last_labels())
+        samples += journal.lists["samples"]
+    readers = [each.slices_from(first) for each in (image, *labels.values())]
+    for z, (plane, *label_planes) in enumerate(zip(*readers, strict=True), first):
         named = dict(zip(labels, label_planes, strict=True))
         checker.look(plane, named)
-        samples.append(sample_grey(plane, z))
-        writer.append(plane, named)
+        samples.append(sample_grey(plane, z, depth))
+        if writer.append(plane, named):
+            journal.turn(z + 1, checker.kept() | {"samples": samples})
         if progress:
-            progress(z + 1, image.shape[0])
+            progress(z + 1, depth)
     return checker, np.concatenate(samples)
 
 

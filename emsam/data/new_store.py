@@ -2,29 +2,98 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from emsam.data.journal import Journal
+from emsam.documents import is_disk_full
+from emsam.errors import DiskFull, InputError
+from emsam.locks import owned_lock
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """A store that is being made.
+
+    Attributes
+    ----------
+    path
+        The folder to write.
+    journal
+        What was written of it before, by a process that was killed.
+    """
+
+    path: Path
+    journal: Journal
+
+
 @contextmanager
-def new_store(store: Path) -> Iterator[Path]:
-    """A temporary folder beside ``store`` that takes its name when the block ends well."""
-    temporary = store.with_name(f".{store.name}.{os.getpid()}.part")
-    made = make_parents(store.parent)
-    _drop_leftovers(store)
-    try:
-        yield temporary
-        temporary.rename(store)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        remove_empty(made)
-        raise
+def new_store(store: Path, making: str = "", size: int = 0) -> Iterator[Part]:
+    """A folder to write, which takes the name ``store`` when the block ends well.
+
+    It lies in ``.<name>.part`` beside ``store``. Whatever fails removes it; only a process that
+    is interrupted or killed leaves what its journal holds, for the next one that makes the same.
+
+    Parameters
+    ----------
+    making
+        See :class:`~emsam.data.journal.Journal`.
+    size
+        Bytes that the store takes at most, for messages.
+
+    Raises
+    ------
+    InputError
+        Another process is making it.
+    DiskFull
+        The disk has no space left; nothing stays.
+    """
+    folder = part_of(store)
+    made = make_parents(folder)
+    with owned_lock(folder / "lock") as (_, holder):
+        if holder:
+            raise InputError(
+                f"{store}: {holder} is writing it; wait for it, or remove {folder} if it runs "
+                "no more"
+            )
+        try:
+            if store.exists():
+                raise InputError(f"{store}: was written meanwhile; run the same command again")
+            part = Part(folder / "store", Journal(folder / "journal.jsonl", making))
+            if not part.journal.slices:
+                shutil.rmtree(part.path, ignore_errors=True)
+            yield part
+            part.path.rename(store)
+            shutil.rmtree(folder)
+        except Exception as error:
+            _remove(folder, made)
+            if is_disk_full(error):
+                raise DiskFull(_no_space(store, size)) from None
+            raise
+        except BaseException:
+            if not part.journal.slices:
+                _remove(folder, made)
+            raise
+
+
+def part_of(store: Path) -> Path:
+    """Where ``store`` is while it is made."""
+    return store.with_name(f".{store.name}.part")
+
+
+def drop_part(store: Path) -> None:
+    """Remove what a process left that was killed after ``store`` had its name."""
+    folder = part_of(store)
+    if folder.is_dir():
+        with owned_lock(folder / "lock") as (_, holder):
+            if not holder:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_parents(folder: Path) -> list[Path]:
@@ -34,7 +103,7 @@ def make_parents(folder: Path) -> list[Path]:
         made.append(folder)
         folder = folder.parent
     for each in reversed(made):
-        each.mkdir()
+        each.mkdir(exist_ok=True)
     return made
 
 
@@ -45,19 +114,18 @@ def remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _drop_leftovers(store: Path) -> None:
-    """Remove what writers that were killed left beside ``store``."""
-    for leftover in store.parent.glob(f".{store.name}.*.part"):
-        pid = int(leftover.name.split(".")[-2])
-        if pid == os.getpid() or not _is_alive(pid):
-            shutil.rmtree(leftover, ignore_errors=True)
+def _remove(folder: Path, made: list[Path]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    remove_empty([each for each in made if each != folder])
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _no_space(store: Path, size: int) -> str:
+    place = store.absolute()
+    while not place.exists():
+        place = place.parent
+    needed = f", {size / 1e6:.0f} MB are needed at most" if size else ""
+    return (
+        f"{store.parent}: no space left on its disk ({shutil.disk_usage(place).free / 1e6:.0f} MB "
+        f"are free{needed}); free some, or set EMSAM_DATA_ROOT to a folder on another disk, then "
+        "run the same command again"
+    )

@@ -12,37 +12,23 @@ See https://ngff.openmicroscopy.org/0.5/.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
 from emsam.data.splits import SPLIT_NAMES, ZRange
 from emsam.errors import InputError
 
-CHUNK = (1, 256, 256)
-SHARD = (32, 1024, 1024)
-SLAB = SHARD[0]
-"""Slices written together, so that a shard is written once."""
+SLAB = 32
+"""Slices of the deepest shard."""
 FORMAT = 1
 _SMALLEST_LEVEL = 256
-_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
-"""Of EM images and ids it makes less than level 5 with bits shuffled, in a fifth of the time."""
-_PIPELINE: dict[str, Any] = {
-    "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
-    "codec_pipeline.chunk_concurrent_minimum": 1,
-    "codec_pipeline.chunk_concurrent_maximum": 1,
-    "threading.max_workers": 1,
-}
-"""zarrs writes several times as fast as zarr-python; with more threads the order of the chunks in
-a shard, and with it the digest of a volume, would be another each time."""
 _SAMPLE_STRIDE = 101
+_LARGEST_SAMPLE = 8 << 20
+"""Grey values that are kept of a volume, however large."""
 
 
 @dataclass(frozen=True)
@@ -182,87 +168,6 @@ class Volume:
             )
 
 
-class VolumeWriter:
-    """Writes a volume slice by slice; memory is one slab of :data:`SLAB` slices.
-
-    The caller gives the path a temporary name and renames it when :meth:`finish` has returned.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, int, int],
-        image_dtype: np.dtype[np.generic],
-        label_dtypes: Mapping[str, np.dtype[np.generic]],
-    ) -> None:
-        self._group = zarr.create_group(path, zarr_format=3)
-        self._shape = shape
-        self._levels = pyramid_levels(shape)
-        self._dtypes = {"image": image_dtype} | {
-            f"labels/{task}": dtype for task, dtype in label_dtypes.items()
-        }
-        with zarr.config.set(_PIPELINE if find_spec("zarrs") else {}):
-            self._arrays = {
-                (key, level): self._create(key, level)
-                for key in self._dtypes
-                for level in range(self._levels)
-            }
-        self._slab: dict[str, list[np.ndarray]] = {key: [] for key in self._dtypes}
-        self._written = 0
-
-    def _create(self, key: str, level: int) -> zarr.Array[Any]:
-        depth, height, width = self._shape
-        return self._group.create_array(
-            f"{key}/{level}",
-            shape=(depth, -(-height >> level), -(-width >> level)),
-            dtype=self._dtypes[key],
-            chunks=CHUNK,
-            shards=SHARD,
-            compressors=_COMPRESSOR,
-            dimension_names=("z", "y", "x"),
-        )
-
-    def append(self, image: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
-        """Add the next slice: image and, for every task, labels; each of shape (y, x)."""
-        self._slab["image"].append(image)
-        for task, plane in labels.items():
-            self._slab[f"labels/{task}"].append(plane)
-        if len(self._slab["image"]) == SLAB:
-            self._flush()
-
-    def finish(self, info: VolumeInfo) -> None:
-        """Write the last slab and the metadata."""
-        self._flush()
-        ome = _multiscales("image", info.name, info.voxel_size, self._levels)
-        self._group.attrs.put({"ome": ome, "emsam": asdict(info)})
-        tasks = [key.removeprefix("labels/") for key in self._dtypes if key != "image"]
-        if tasks:
-            self._group["labels"].attrs["ome"] = {"version": "0.5", "labels": tasks}
-        for task in tasks:
-            ome = _multiscales("", task, info.voxel_size, self._levels)
-            ome["image-label"] = {"source": {"image": "../../"}}
-            self._group[f"labels/{task}"].attrs["ome"] = ome
-
-    def _flush(self) -> None:
-        depth = len(self._slab["image"])
-        if not depth:
-            return
-        where = slice(self._written, self._written + depth)
-        with ThreadPoolExecutor() as pool:
-            for each in [pool.submit(self._write, key, where) for key in self._slab]:
-                each.result()
-        self._written += depth
-
-    def _write(self, key: str, where: slice) -> None:
-        """All levels of a slab."""
-        planes = self._slab[key]
-        slab = np.stack(planes).astype(self._dtypes[key], copy=False)
-        planes.clear()
-        for level in range(self._levels):
-            self._arrays[key, level][where] = slab
-            slab = _halve_image(slab) if key == "image" else slab[:, ::2, ::2]
-
-
 def rescale(image: np.ndarray, intensity: tuple[float, float]) -> np.ndarray:
     """Grey values → float32 in [0, 1]: ``intensity`` = (value that becomes 0, that becomes 1)."""
     low, high = intensity
@@ -284,14 +189,16 @@ def intensity_range(dtype: np.dtype[np.generic], sample: np.ndarray) -> tuple[fl
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
 
 
-def sample_grey(plane: np.ndarray, z: int) -> np.ndarray:
-    """About one in a hundred grey values of slice ``z``, for :func:`intensity_range`.
+def sample_grey(plane: np.ndarray, z: int, depth: int) -> np.ndarray:
+    """Grey values of slice ``z`` of ``depth``, for :func:`intensity_range`.
 
-    8-bit images need none, and a constant slice is a lost section that says nothing.
+    About one in a hundred; of volumes so large that this would fill the memory, fewer. 8-bit
+    images need none, and a constant slice is a lost section that says nothing.
     """
     if plane.dtype == np.uint8 or plane.min() == plane.max():
         return np.empty(0, plane.dtype)
-    return plane.ravel()[z % _SAMPLE_STRIDE :: _SAMPLE_STRIDE].copy()
+    stride = max(_SAMPLE_STRIDE, depth * plane.size // _LARGEST_SAMPLE | 1)
+    return plane.ravel()[z % stride :: stride].copy()
 
 
 def pyramid_levels(shape: tuple[int, int, int]) -> int:
@@ -308,32 +215,3 @@ def _read_info(info: dict[str, Any]) -> VolumeInfo:
         for key in ("splits", "unlabelled")
     }
     return VolumeInfo(**info | tuples | named)
-
-
-def _halve_image(slab: np.ndarray) -> np.ndarray:
-    """Mean of 2×2 pixels, in the slab's dtype; an odd last row or column is repeated."""
-    _, height, width = slab.shape
-    padded = np.pad(slab, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
-    blocks = padded.reshape(len(slab), (height + 1) // 2, 2, (width + 1) // 2, 2)
-    mean = blocks.mean(axis=(2, 4), dtype=np.float64 if slab.dtype == np.float64 else np.float32)
-    return (np.rint(mean) if slab.dtype.kind == "u" else mean).astype(slab.dtype)
-
-
-def _multiscales(
-    prefix: str, name: str, voxel_size: tuple[float, float, float], levels: int
-) -> dict[str, Any]:
-    z, y, x = voxel_size
-    datasets = [
-        {
-            "path": f"{prefix}/{level}" if prefix else str(level),
-            "coordinateTransformations": [
-                {"type": "scale", "scale": [z, y * 2**level, x * 2**level]}
-            ],
-        }
-        for level in range(levels)
-    ]
-    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
-    return {
-        "version": "0.5",
-        "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],
-    }

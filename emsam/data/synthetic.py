@@ -9,6 +9,7 @@ voxels longer in z than in the plane, and a missing section.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from scipy.spatial import cKDTree
 from emsam.data.ingest import existing_volume
 from emsam.data.new_store import Progress, new_store
 from emsam.data.splits import default_splits
-from emsam.data.store import Volume, VolumeInfo, VolumeWriter
+from emsam.data.store import Volume, VolumeInfo
+from emsam.data.writer import VolumeWriter
 from emsam.errors import InputError
 
 VOXEL_SIZE = (30.0, 8.0, 8.0)
@@ -72,13 +74,11 @@ def synthesize_volume(
         return existing
     rng = np.random.default_rng(seed)
     scene = _draw_scene(rng, shape)
-    with new_store(store) as temporary:
-        writer = VolumeWriter(
-            temporary,
-            shape,
-            np.dtype(np.uint8),
-            {"neurites": np.dtype(np.uint32), "mitochondria": np.dtype(np.uint32)},
-        )
+    types = {task: np.dtype(np.uint32) for task in ("neurites", "mitochondria")}
+    with (
+        new_store(store, size=2 * 9 * math.prod(shape)) as part,
+        VolumeWriter(part.path, shape, np.dtype(np.uint8), types) as writer,
+    ):
         for z in range(shape[0]):
             writer.append(*_render_slice(rng, scene, shape, z))
             if progress:

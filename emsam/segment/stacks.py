@@ -191,5 +191,5 @@ def _stack_intensity(stack: Any) -> tuple[float, float]:
     for z, plane in enumerate(stack):
         if not np.isfinite(plane).all():
             raise InputError(f"{stack.name}: slice {z} holds NaN or infinite values; replace them")
-        samples.append(sample_grey(plane, z))
+        samples.append(sample_grey(plane, z, stack.shape[0]))
     return intensity_range(stack.dtype, np.concatenate(samples))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,19 @@ class Checker:
         for task, plane in labels.items():
             refusals.refuse_labels(self._label_names[task], z, plane)
             self.tasks[task].look(plane, image)
+
+    def kept(self) -> dict[str, list[Any]]:
+        """By name, all that is kept of the slices; each list only grows at its end."""
+        lists: dict[str, list[Any]] = {"slices": [each.as_tuple() for each in self.slices]}
+        for task, seen in self.tasks.items():
+            lists |= {f"{task}/{name}": items for name, items in seen.kept().items()}
+        return lists
+
+    def go_on(self, lists: Mapping[str, list[Any]], last: Mapping[str, np.ndarray]) -> None:
+        """Take up what :meth:`kept` gave, and by task the labels (y, x) of the last slice."""
+        self.slices += [SliceImage(*each) for each in lists["slices"]]
+        for task, seen in self.tasks.items():
+            seen.go_on({name: lists[f"{task}/{name}"] for name in seen.kept()}, last[task])
 
     def refuse_empty_labels(self) -> None:
         """After the last slice: raise :class:`InputError` for labels without a single object."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -73,6 +74,10 @@ class SliceImage:
     @property
     def constant(self) -> bool:
         return self.low == self.high
+
+    def as_tuple(self) -> tuple[Any, ...]:
+        """The attributes, in order."""
+        return tuple(getattr(self, each.name) for each in fields(self))
 
 
 def measure_image(image: np.ndarray) -> SliceImage:

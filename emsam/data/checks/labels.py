@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,17 @@ class TaskLabels:
         if self._before is not None and self.objects[-1] and self.objects[-2]:
             self.same.append(same_id_share(labels, self._before))
         self._before = labels
+
+    def kept(self) -> dict[str, list[Any]]:
+        """All lists, by name; each only grows at its end."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name[0] != "_"}
+
+    def go_on(self, lists: Mapping[str, list[Any]], last: np.ndarray) -> None:
+        """Take up what :meth:`kept` gave, and the ids (y, x) of the last slice."""
+        for name, items in self.kept().items():
+            # JSON has lists where there were tuples
+            items += [tuple(each) if isinstance(each, list) else each for each in lists[name]]
+        self._before = last
 
     def _look_at_objects(
         self, z: int, labels: np.ndarray, image: np.ndarray, objects: SliceObjects

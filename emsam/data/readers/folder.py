@@ -28,8 +28,8 @@ class FolderStack(Stack):
         super().__init__(name, (len(files), *shape), dtype, None, _gaps(files))
         self._files = files
 
-    def _planes(self) -> Iterator[np.ndarray]:
-        for path in self._files:
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
+        for path in self._files[first:]:
             try:
                 yield _read(path)
             except InputError as error:

@@ -36,14 +36,14 @@ class Hdf5Stack(Stack):
         self._file = file
         self._dataset = dataset
 
-    def _planes(self) -> Iterator[np.ndarray]:
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
         if self._dataset.ndim == 2:
             yield self._dataset[()]
             return
         depth, height, width = self.shape
         chunk = self._dataset.chunks[0] if self._dataset.chunks else 1
-        for first, end in slabs(depth, chunk, height * width * self.dtype.itemsize):
-            yield from self._dataset[first:end]
+        for start, end in slabs(depth, chunk, height * width * self.dtype.itemsize, first):
+            yield from self._dataset[start:end]
 
     def identity(self) -> str:
         """md5 of the file, and the data set."""

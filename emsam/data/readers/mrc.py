@@ -44,8 +44,8 @@ class MrcStack(Stack):
                 f"{size}; it is truncated, copy it again"
             )
 
-    def _planes(self) -> Iterator[np.ndarray]:
-        for z in range(self.shape[0]):
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
+        for z in range(first, self.shape[0]):
             start = self._start + z * self._plane_bytes
             # a mapping of the whole file would stay in memory as it is read
             yield np.array(np.memmap(self._path, self.dtype, "r", start, self.shape[1:]))

@@ -61,14 +61,15 @@ class N5Stack(Stack):
         self._block = (1, *block)[-3:]
         self.warnings = missing_chunks(folder, shape, block, 0)
 
-    def _planes(self) -> Iterator[np.ndarray]:
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
         depth, height, width = self.shape
-        for first, end in slabs(depth, self._block[0], height * width * self.dtype.itemsize):
-            slab = np.zeros((end - first, height, width), self.dtype)
-            z = first // self._block[0]
+        plane_bytes = height * width * self.dtype.itemsize
+        for start, end in slabs(depth, self._block[0], plane_bytes, first):
+            slab = np.zeros((end - start, height, width), self.dtype)
+            z = start // self._block[0]
             for y in range(math.ceil(height / self._block[1])):
                 for x in range(math.ceil(width / self._block[2])):
-                    self._fill(slab, first, (z, y, x))
+                    self._fill(slab, start, (z, y, x))
             yield from slab
 
     def _fill(self, slab: np.ndarray, first: int, where: tuple[int, int, int]) -> None:

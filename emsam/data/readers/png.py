@@ -56,7 +56,7 @@ class PngStack(Stack):
         super().__init__(name, shape, dtype)
         self._path = path
 
-    def _planes(self) -> Iterator[np.ndarray]:
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
         yield read_png(self._path)
 
     def identity(self) -> str:

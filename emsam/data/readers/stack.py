@@ -68,15 +68,19 @@ class Stack(ABC):
         self.close()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Slices in order of z, each of shape (y, x) in native byte order.
+        """All slices, see :meth:`slices_from`."""
+        return self.slices_from(0)
+
+    def slices_from(self, first: int) -> Iterator[np.ndarray]:
+        """Slices from ``first`` on in order of z, each of shape (y, x) in native byte order.
 
         Raises
         ------
         InputError
             A slice that cannot be decoded, or is of another shape or dtype than was announced.
         """
-        planes = self._planes()
-        for z in range(self.shape[0]):
+        planes = self._planes(first)
+        for z in range(first, self.shape[0]):
             try:
                 plane = next(planes)
                 if plane.dtype.newbyteorder("=") != self.dtype.newbyteorder("="):
@@ -95,8 +99,8 @@ class Stack(ABC):
             yield native
 
     @abstractmethod
-    def _planes(self) -> Iterator[np.ndarray]:
-        """Slices in order of z as the file has them; any exception means a damaged file."""
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
+        """Slices from ``first`` on as the file has them; any exception means a damaged file."""
 
     @abstractmethod
     def identity(self) -> str:
@@ -137,8 +141,10 @@ def stack_shape(
     return depth, height, width
 
 
-def slabs(depth: int, chunk_depth: int, plane_bytes: int) -> Iterator[tuple[int, int]]:
-    """z-ranges (first, end) of slices to decode together.
+def slabs(
+    depth: int, chunk_depth: int, plane_bytes: int, from_slice: int = 0
+) -> Iterator[tuple[int, int]]:
+    """z-ranges (first, end) of slices to decode together, from slice ``from_slice`` on.
 
     A slab is one chunk deep, less where that would take more than :data:`SLAB_BYTES`; it never
     spans two chunks.
@@ -148,7 +154,8 @@ def slabs(depth: int, chunk_depth: int, plane_bytes: int) -> Iterator[tuple[int,
     for start in range(0, depth, chunk_depth):
         end = min(start + chunk_depth, depth)
         for first in range(start, end, step):
-            yield first, min(first + step, end)
+            if min(first + step, end) > from_slice:
+                yield max(first, from_slice), min(first + step, end)
 
 
 def refuse_large_chunk(name: str, chunk: Sequence[int], dtype: np.dtype[np.generic]) -> None:

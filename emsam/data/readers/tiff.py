@@ -28,11 +28,11 @@ class TiffStack(Stack):
         self._path = path
         self._file = file
 
-    def _planes(self) -> Iterator[np.ndarray]:
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
         series = self._file.series
         pages = [page for each in series for page in each.pages]
         if len(pages) == self.shape[0]:
-            for page in pages:
+            for page in pages[first:]:
                 yield page.asarray()  # type: ignore[union-attr]
             return
         start = series[0].dataoffset  # as ImageJ writes large stacks
@@ -40,7 +40,7 @@ class TiffStack(Stack):
             raise ValueError(f"{len(pages)} pages for {self.shape[0]} slices")
         dtype = self.dtype.newbyteorder(self._file.byteorder)
         step = self.shape[1] * self.shape[2] * dtype.itemsize
-        for z in range(self.shape[0]):
+        for z in range(first, self.shape[0]):
             # a mapping of the whole file would stay in memory as it is read
             yield np.array(np.memmap(self._path, dtype, "r", start + z * step, self.shape[1:]))
 

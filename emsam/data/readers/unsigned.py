@@ -22,8 +22,8 @@ class UnsignedStack(Stack):
         super().__init__(stack.name, stack.shape, dtype, stack.voxel_size, stack.warnings)
         self._stack = stack
 
-    def _planes(self) -> Iterator[np.ndarray]:
-        for z, plane in enumerate(self._stack):
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
+        for z, plane in enumerate(self._stack.slices_from(first), first):
             if (least := plane.min()) < 0:
                 half = 1 << (8 * self.dtype.itemsize - 1)
                 raise InputError(

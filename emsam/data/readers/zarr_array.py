@@ -45,14 +45,15 @@ class ZarrStack(Stack):
             warnings.simplefilter("ignore")  # of codecs that are not in the specification yet
             self._array = zarr.open_array(array.folder, mode="r")
 
-    def _planes(self) -> Iterator[np.ndarray]:
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
         depth, height, width = self.shape
-        for first, end in slabs(depth, self._chunk[0], height * width * self.dtype.itemsize):
-            slab = np.empty((end - first, height, width), self._array.dtype)
+        plane_bytes = height * width * self.dtype.itemsize
+        for start, end in slabs(depth, self._chunk[0], plane_bytes, first):
+            slab = np.empty((end - start, height, width), self._array.dtype)
             for y, x in self._blocks():
                 index: list[int | slice] = [0] * len(self._array.shape)
                 for axis, part in zip(
-                    reversed(self._axes), (x, y, slice(first, end)), strict=False
+                    reversed(self._axes), (x, y, slice(start, end)), strict=False
                 ):
                     index[axis] = part
                 slab[:, y, x] = self._array[tuple(index)]

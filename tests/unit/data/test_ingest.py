@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +12,6 @@ import zarr
 
 from emsam.data.digest import file_md5, folder_digest
 from emsam.data.ingest import Source, ingest_volume
-from emsam.data.store import Volume
 from emsam.errors import InputError
 from tests.unit.data.conftest import VOXEL
 
@@ -247,28 +243,6 @@ def test_a_person_s_interrupt_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         ingest_volume("ca1", source, store, interrupt)
     assert tree_of(tmp_path) == before
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from emsam.data.ingest import Source, ingest_volume
-image, labels, store = map(Path, sys.argv[1:])
-kill = lambda done, total: done == 4 and os.kill(os.getpid(), signal.SIGKILL)
-ingest_volume("ca1", Source(image, {"neurites": labels}, (30.0, 8.0, 8.0)), store, kill)
-"""
-
-
-def test_a_killed_writer_leaves_a_part_that_the_next_call_removes(
-    source: Source, store: Path
-) -> None:
-    paths = [source.image, source.labels["neurites"], store]
-    done = subprocess.run([sys.executable, "-c", KILLED, *map(str, paths)], capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert [path.suffix for path in store.parent.iterdir()] == [".part"]
-    ingest_volume("ca1", source, store)
-    assert list(store.parent.iterdir()) == [store]
-    assert Volume(store).shape == (5, 40, 48)
 
 
 def test_a_lost_section_does_not_widen_the_grey_range(

@@ -11,7 +11,8 @@ import zarr
 
 from emsam.data.digest import folder_digest
 from emsam.data.ingest import Source, ingest_volume
-from emsam.data.store import Volume, VolumeInfo, VolumeWriter
+from emsam.data.store import Volume, VolumeInfo
+from emsam.data.writer import VolumeWriter
 from emsam.errors import InputError
 
 

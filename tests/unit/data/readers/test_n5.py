@@ -1,67 +1,20 @@
 from __future__ import annotations
 
-import bz2
 import gzip
 import json
-import lzma
-import math
 import shutil
 import struct
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from emsam.data.readers import open_stack, stack
+from tests.n5 import CODECS, write_n5
 from tests.stacks import read, refusal, stacks
-
-CODECS: dict[str, tuple[dict[str, Any], Callable[[bytes], bytes]]] = {
-    "raw": ({"type": "raw"}, bytes),
-    "gzip": ({"type": "gzip", "level": -1}, gzip.compress),
-    "zlib": ({"type": "gzip", "useZlib": True}, zlib.compress),
-    "bzip2": ({"type": "bzip2", "blockSize": 9}, bz2.compress),
-    "xz": ({"type": "xz", "preset": 6}, lzma.compress),
-    "zstd": ({"type": "zstd"}, imagecodecs.zstd_encode),
-    "blosc": ({"type": "blosc", "cname": "lz4"}, imagecodecs.blosc_encode),
-}
-
-
-def write(
-    folder: Path,
-    array: np.ndarray,
-    block: tuple[int, ...] = (2, 16, 16),
-    codec: str = "gzip",
-    *,
-    padded: bool = False,
-    **more: Any,
-) -> Path:
-    """A data set as the N5 specification has it; ``block`` in the order of the array's axes."""
-    options, encode = CODECS[codec]
-    attributes = {
-        "dimensions": array.shape[::-1],
-        "blockSize": block[::-1],
-        "dataType": array.dtype.name,
-        "compression": options,
-    } | more
-    folder.mkdir(parents=True)
-    (folder / "attributes.json").write_text(json.dumps(attributes))
-    grid = [math.ceil(side / step) for side, step in zip(array.shape, block, strict=True)]
-    for where in np.ndindex(*grid):
-        part = array[tuple(slice(i * n, (i + 1) * n) for i, n in zip(where, block, strict=True))]
-        if padded:
-            missing = [(0, n - m) for n, m in zip(block, part.shape, strict=True)]
-            part = np.pad(part, missing)
-        header = struct.pack(f">HH{part.ndim}I", 0, part.ndim, *part.shape[::-1])
-        path = folder.joinpath(*map(str, where[::-1]))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(header + encode(part.astype(part.dtype.newbyteorder(">")).tobytes()))
-    return folder
 
 
 def change(folder: Path, **attributes: Any) -> None:
@@ -79,7 +32,7 @@ def test_round_trip(
     array: np.ndarray, block: tuple[int, ...], codec: str, padded: bool, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "s.n5", ignore_errors=True)
-    write(tmp_path / "s.n5" / "volumes" / "raw", array, block, codec, padded=padded)
+    write_n5(tmp_path / "s.n5" / "volumes" / "raw", array, block, codec, padded=padded)
     for location in (tmp_path / "s.n5/volumes/raw", tmp_path / "s.n5"):
         np.testing.assert_array_equal(read(location), array)
 
@@ -97,7 +50,7 @@ def test_a_block_is_the_bytes_of_the_specification(tmp_path: Path) -> None:
 
 
 def test_two_axes_and_old_attributes(tmp_path: Path, grey_stack: np.ndarray) -> None:
-    folder = write(tmp_path / "s.n5", grey_stack[0], (16, 20))
+    folder = write_n5(tmp_path / "s.n5", grey_stack[0], (16, 20))
     change(folder, compression=None, compressionType="gzip")
     attributes = json.loads((folder / "attributes.json").read_text())
     del attributes["compression"]
@@ -106,7 +59,7 @@ def test_two_axes_and_old_attributes(tmp_path: Path, grey_stack: np.ndarray) -> 
 
 
 def test_blocks_that_are_not_stored_are_0_and_told(tmp_path: Path, grey_stack: np.ndarray) -> None:
-    folder = write(tmp_path / "s.n5", grey_stack)
+    folder = write_n5(tmp_path / "s.n5", grey_stack)
     (folder / "1" / "2" / "0").unlink()
     wanted = grey_stack.copy()
     wanted[:2, 32:, 16:32] = 0
@@ -117,8 +70,8 @@ def test_blocks_that_are_not_stored_are_0_and_told(tmp_path: Path, grey_stack: n
 
 def test_full_resolution_of_a_multiscale_group(tmp_path: Path, grey_stack: np.ndarray) -> None:
     group = tmp_path / "s.n5" / "em"
-    write(group / "s0", grey_stack)
-    write(group / "s1", grey_stack[:, ::2, ::2])
+    write_n5(group / "s0", grey_stack)
+    write_n5(group / "s1", grey_stack[:, ::2, ::2])
     (group / "attributes.json").write_text(json.dumps(
         {"pixelResolution": {"dimensions": [4.0, 5.0, 0.04], "unit": "um"}}
     ))  # fmt: skip
@@ -144,7 +97,7 @@ def test_full_resolution_of_a_multiscale_group(tmp_path: Path, grey_stack: np.nd
 def test_a_voxel_size_needs_units(
     attributes: dict[str, Any], size: object, tmp_path: Path, grey_stack: np.ndarray
 ) -> None:
-    folder = write(tmp_path / "s.n5", grey_stack, **attributes)
+    folder = write_n5(tmp_path / "s.n5", grey_stack, **attributes)
     with open_stack(folder) as opened:
         assert opened.voxel_size == size
 
@@ -170,7 +123,7 @@ def test_a_voxel_size_needs_units(
 def test_other_attributes_are_refused(
     attributes: dict[str, Any], said: str, tmp_path: Path, grey_stack: np.ndarray
 ) -> None:
-    folder = write(tmp_path / "s.n5", grey_stack)
+    folder = write_n5(tmp_path / "s.n5", grey_stack)
     change(folder, **attributes)
     assert said in refusal(folder)
 
@@ -179,14 +132,14 @@ def test_other_attributes_are_refused(
 def test_damaged_attributes_are_refused(
     content: str, tmp_path: Path, grey_stack: np.ndarray
 ) -> None:
-    folder = write(tmp_path / "s.n5", grey_stack)
+    folder = write_n5(tmp_path / "s.n5", grey_stack)
     (folder / "attributes.json").write_text(content)
     refusal(folder)
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
 def test_a_truncated_block_is_refused(codec: str, tmp_path: Path, grey_stack: np.ndarray) -> None:
-    folder = write(tmp_path / "s.n5", grey_stack, codec=codec)
+    folder = write_n5(tmp_path / "s.n5", grey_stack, codec=codec)
     path = folder / "1" / "1" / "1"
     content = path.read_bytes()
     for length in range(0, len(content), len(content) // 12):
@@ -195,7 +148,7 @@ def test_a_truncated_block_is_refused(codec: str, tmp_path: Path, grey_stack: np
 
 
 def test_a_block_cannot_unpack_to_more_than_it_says(tmp_path: Path, grey_stack: np.ndarray) -> None:
-    folder = write(tmp_path / "s.n5", grey_stack)
+    folder = write_n5(tmp_path / "s.n5", grey_stack)
     path = folder / "0" / "0" / "0"
     header = path.read_bytes()[:16]
     path.write_bytes(header + gzip.compress(bytes(1 << 24)))
@@ -210,12 +163,12 @@ def test_deep_blocks_are_read_in_slabs(
     tmp_path: Path, grey_stack: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stack, "SLAB_BYTES", 2 * 40 * 48)
-    folder = write(tmp_path / "s.n5", grey_stack, (4, 16, 16))
+    folder = write_n5(tmp_path / "s.n5", grey_stack, (4, 16, 16))
     np.testing.assert_array_equal(read(folder), grey_stack)
 
 
 def test_identity_follows_blocks(tmp_path: Path, grey_stack: np.ndarray) -> None:
-    folder = write(tmp_path / "s.n5", grey_stack)
+    folder = write_n5(tmp_path / "s.n5", grey_stack)
     shutil.copytree(folder, tmp_path / "copy")
     first = open_stack(folder).identity()
     assert open_stack(tmp_path / "copy").identity() == first
