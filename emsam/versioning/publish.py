@@ -16,13 +16,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
 from emsam.data.summary import summarize_volume
-from emsam.errors import VersioningFailed
+from emsam.documents import is_disk_full
+from emsam.errors import DiskFull, VersioningFailed
 from emsam.settings import Settings
 from emsam.versioning.repository import (
     BRANCH,
@@ -53,13 +55,15 @@ def publish(name: str, settings: Settings, say: Say = lambda line: None) -> Data
     InputError
         No such volume, or no git repository around the current folder.
     VersioningFailed
-        git or DVC failed, or what came back from the remote differs.
+        git or DVC failed, what came back from the remote differs, or another publisher holds on.
+    DiskFull
+        No space for DVC's cache or, in a folder, for the remote.
     """
     volume = Volume(settings.volume_path(name))
     store = volume.path
     digest = folder_digest(store)
     repository = find_repository()
-    with one_publisher(repository):
+    with one_publisher(repository, say), _room(repository, settings):
         known = next((each for each in versions(name) if each.digest == digest), None)
         if known and _is_on_remote(repository, known, settings):
             say(f"{name} is published as {known.tag}")
@@ -81,6 +85,30 @@ def _is_on_remote(repository: Path, version: DatasetVersion, settings: Settings)
     config = git(repository, "show", f"{version.tag}:.dvc/config")
     url = settings.remote_url
     return f"url = {url}" in config and ("://" in url or Path(url).is_dir())
+
+
+@contextmanager
+def _room(repository: Path, settings: Settings) -> Iterator[None]:
+    """A full disk becomes one line with the folders that need room, and how much they have."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, DiskFull) and not is_disk_full(error):
+            raise
+        places = [_cache(repository).parent]
+        if "://" not in settings.remote_url:
+            places.append(Path(settings.remote_url))
+        free = ", ".join(f"{place} has {_free(place) / 1e6:.0f} MB free" for place in places)
+        raise DiskFull(
+            f"no space left on a disk ({' '.join(str(error).split())}): {free}; make room there, "
+            "then run the same command again"
+        ) from None
+
+
+def _free(place: Path) -> int:
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 # -- steps of a publication ---------------------------------------------------------------------

@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emsam.errors import InputError, VersioningFailed
+from emsam.documents import says_disk_full
+from emsam.errors import DiskFull, InputError, VersioningFailed
+from emsam.locks import owned_lock
 from emsam.quiet import QUIET_ENVIRONMENT
 
 BRANCH = "datasets"
 
 
+LONGEST_WAIT = 600.0
+"""Seconds to wait for another publisher, who may be pushing a large volume."""
+_REF_WAIT = 10_000
+"""Milliseconds to wait for another git that holds the lock of a ref."""
+
+_inherited: set[int] = set()
+"""Descriptors that children keep open, so that a lock is held as long as any of them lives."""
+
+
 @contextmanager
-def one_publisher(repository: Path) -> Iterator[None]:
+def one_publisher(repository: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of publishers; children of one that was killed hold it until they end.
+
+    Raises
+    ------
+    VersioningFailed
+        Another publisher is still at work, or one on another machine never let go.
+    """
     lock = Path(git(repository, "rev-parse", "--absolute-git-dir")) / "emsam-publish.lock"
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+
+    def told(holder: str) -> None:
+        say(f"waiting for {holder}, which publishes")
+
+    with owned_lock(lock, LONGEST_WAIT, told) as (handle, holder):
+        if holder:
+            raise VersioningFailed(
+                f"{lock}: {holder} publishes; wait for it, or remove this file if it runs no more"
+            )
+        _inherited.add(handle.fileno())
+        try:
+            yield
+        finally:
+            _inherited.discard(handle.fileno())
 
 
 @contextmanager
@@ -76,8 +104,14 @@ def identity(repository: Path) -> list[str]:
 
 def git(folder: Path, *arguments: str, stdin: str | None = None) -> str:
     """Run git; the code's hooks and signing keys have no say on the data's branch."""
-    settings = ["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgsign=false"]
-    return _run(["git", "-C", str(folder), *settings, *arguments], folder, stdin).strip()
+    settings = {
+        "core.hooksPath": "/dev/null",
+        "commit.gpgsign": "false",
+        "core.filesRefLockTimeout": _REF_WAIT,
+        "core.packedRefsTimeout": _REF_WAIT,
+    }
+    options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+    return _run(["git", "-C", str(folder), *options, *arguments], folder, stdin).strip()
 
 
 def dvc(folder: Path, *arguments: str) -> str:
@@ -92,11 +126,15 @@ def _run(command: list[str], folder: Path, stdin: str | None) -> str:
         capture_output=True,
         text=True,
         env=os.environ | QUIET_ENVIRONMENT,
+        pass_fds=tuple(_inherited),
     )
     if done.returncode:
-        name, words = ("dvc", command[3:5]) if "dvc" in command else ("git", command[7:9])
+        name, words = ("dvc", command[3:5]) if command[0] != "git" else ("git", command[11:13])
         reason = _reason(done.stderr or done.stdout) or f"exit {done.returncode}"
-        raise VersioningFailed(f"{name} {' '.join(words)}: {reason}")
+        said = f"{name} {' '.join(words)}: {reason}"
+        if says_disk_full(done.stderr + done.stdout):
+            raise DiskFull(said)
+        raise VersioningFailed(said)
     return done.stdout
 
 
