@@ -95,7 +95,7 @@ def _room(repository: Path, settings: Settings) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, DiskFull) and not is_disk_full(error):
             raise
-        places = [_cache(repository).parent]
+        places = [_cache(repository)]
         if "://" not in settings.remote_url:
             places.append(Path(settings.remote_url))
         free = ", ".join(f"{place} has {_free(place) / 1e6:.0f} MB free" for place in places)
@@ -124,7 +124,7 @@ def _add(tree: Path, name: str, store: Path, repository: Path, settings: Setting
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(store, target, copy_function=_link_or_copy)
-    dvc(tree, "add", "--quiet", str(target.relative_to(tree)))
+    dvc(tree, "add", str(target.relative_to(tree)))  # --quiet hides why it fails
     return pointer_file(name)
 
 

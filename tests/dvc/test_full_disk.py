@@ -85,7 +85,7 @@ def test_a_version_that_does_not_fit_has_no_name(
     places = {"cache": lab.path / ".dvc/cache", "remote": lab.path / ".emsam/dvc-remote"}
     with small_disk(places[where], megabytes):
         line = refusal(lab, "data", "publish", "big")
-        assert str(places[where].parent if where == "cache" else places[where]) in line
+        assert f"{places[where]} has " in line
         assert lab.git("tag", "--list") == ""
         assert lab.git("worktree", "list").count("\n") == 0
         assert not (lab.path / ".git/emsam-publish").exists()

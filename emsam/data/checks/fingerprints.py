@@ -32,9 +32,11 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
     All 0 for a constant image.
     """
     rows, columns = (_block_starts(side) for side in image.shape)
-    # along x first: the inner axis is the quick one
-    sums = np.add.reduceat(image, columns, axis=1, dtype=np.float32)
-    sums = np.add.reduceat(sums, rows, axis=0, dtype=np.float64)
+    # whole rows first: adding them is quick, and few are left to be cut in columns
+    ends = (*rows[1:], image.shape[0])
+    bands = (image[a:b].astype(np.float32) for a, b in zip(rows, ends, strict=True))
+    sums = np.stack([np.add.reduce(band, axis=0) for band in bands])
+    sums = np.add.reduceat(sums, columns, axis=1, dtype=np.float64)
     height = np.diff(rows, append=image.shape[0])
     width = np.diff(columns, append=image.shape[1])
     means = sums / np.outer(height, width)

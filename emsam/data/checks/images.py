@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
@@ -83,17 +84,26 @@ class SliceImage:
 def measure_image(image: np.ndarray) -> SliceImage:
     """Look at one slice (y, x) of grey values, finite."""
     low, high = image.min(), image.max()
-    sample = image[::_SAMPLED_ROWS].ravel().astype(np.float64)
+    mean, contrast = _mean_and_contrast(image[::_SAMPLED_ROWS])
     return SliceImage(
         low=float(low),
         high=float(high),
         at_low=np.count_nonzero(image == low) / image.size,
         at_high=np.count_nonzero(image == high) / image.size,
-        mean=float(sample.mean()),
-        contrast=float(sample.std()),
+        mean=mean,
+        contrast=contrast,
         checksum=zlib.crc32(np.ascontiguousarray(image).data),
         fingerprint=fingerprint(image),
     )
+
+
+def _mean_and_contrast(sample: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation; of integers from their squares, in half the time."""
+    values = sample.ravel().astype(np.float64)
+    mean = float(values.mean())
+    if sample.dtype.kind == "f":  # squares of large floats would leave nothing of a small contrast
+        return mean, float(values.std())
+    return mean, math.sqrt(max(0.0, float(values @ values) / values.size - mean**2))
 
 
 def image_findings(slices: Sequence[SliceImage], known: Collection[int]) -> list[Finding]:
