@@ -55,7 +55,21 @@ def new_store(store: Path, making: str = "", size: int = 0) -> Iterator[Part]:
         The disk has no space left; nothing stays.
     """
     folder = part_of(store)
-    made = make_parents(folder)
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        with _writing(store, folder, missing, making) as part:
+            yield part
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        _remove(folder, missing)
+        raise DiskFull(_no_space(store, size)) from None
+
+
+@contextmanager
+def _writing(store: Path, folder: Path, missing: list[Path], making: str) -> Iterator[Part]:
+    """Make ``folder``, of which ``missing`` is not there yet, and give it up with the block."""
+    make_parents(folder)
     with owned_lock(folder / "lock") as (_, holder):
         if holder:
             raise InputError(
@@ -71,14 +85,12 @@ def new_store(store: Path, making: str = "", size: int = 0) -> Iterator[Part]:
             yield part
             part.path.rename(store)
             shutil.rmtree(folder)
-        except Exception as error:
-            _remove(folder, made)
-            if is_disk_full(error):
-                raise DiskFull(_no_space(store, size)) from None
+        except Exception:
+            _remove(folder, missing)
             raise
         except BaseException:
             if not part.journal.slices:
-                _remove(folder, made)
+                _remove(folder, missing)
             raise
 
 
@@ -114,9 +126,10 @@ def remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _remove(folder: Path, made: list[Path]) -> None:
+def _remove(folder: Path, missing: list[Path]) -> None:
+    """Remove ``folder``, and of what was missing above it what is empty."""
     shutil.rmtree(folder, ignore_errors=True)
-    remove_empty([each for each in made if each != folder])
+    remove_empty([each for each in missing if each != folder and each.exists()])
 
 
 def _no_space(store: Path, size: int) -> str:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import zarr
 
+from emsam.data import writer
 from emsam.data.digest import folder_digest
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.store import Volume, VolumeInfo
-from emsam.data.writer import VolumeWriter
+from emsam.data.writer import VolumeWriter, shard_of
 from emsam.errors import InputError
 
 
@@ -152,9 +153,26 @@ def test_the_same_slices_are_the_same_bytes(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 1024, 1024), dtype=np.uint8)
     digests = set()
     for path in (tmp_path / f"{number}.zarr" for number in range(3)):
-        writer = VolumeWriter(path, image.shape, image.dtype, {})
+        made = VolumeWriter(path, image.shape, image.dtype, {})
         for plane in image:
-            writer.append(plane, {})
-        writer.finish(VolumeInfo(name="noise", voxel_size=(1, 1, 1)))
+            made.append(plane, {})
+        made.finish(VolumeInfo(name="noise", voxel_size=(1, 1, 1)))
         digests.add(folder_digest(path))
     assert len(digests) == 1
+
+
+def test_wide_slices_get_flatter_shards_of_as_many_files(tmp_path: Path) -> None:
+    """A slab has to fit in memory: 1 GB for 20 GB of input, however wide it is."""
+    assert shard_of(9 << 20) == (32, 1024, 1024)  # image and two tasks in uint32, 1024²
+    assert shard_of(20 << 20) == (8, 2048, 2048)
+    assert shard_of(128 << 20) == (2, 4096, 4096)
+    for plane_bytes in (1 << 20, 10 << 20, 11 << 20, 40 << 20, 160 << 20):
+        assert shard_of(plane_bytes)[0] * plane_bytes <= 320 << 20
+    with pytest.MonkeyPatch.context() as narrow:
+        narrow.setattr(writer, "_LARGEST_SLAB", 1 << 20)
+        planes = np.random.default_rng(0).integers(0, 256, (21, 300, 310), dtype=np.uint8)
+        with VolumeWriter(tmp_path / "a.zarr", planes.shape, planes.dtype, {}) as made:
+            assert made.depth == 8
+            assert sum(made.append(plane, {}) for plane in planes) == 2
+            made.finish(VolumeInfo(name="noise", voxel_size=(1, 1, 1)))
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr/image/0", mode="r")[:], planes)
