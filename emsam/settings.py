@@ -9,10 +9,10 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-def _weights_cache() -> Path:
+def _cache(name: str) -> Path:
     """Where the XDG base directory specification has a user's caches."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "emsam" / "weights"
+    return (cache if cache.is_absolute() else Path.home() / ".cache") / "emsam" / name
 
 
 class Settings(BaseSettings):
@@ -32,10 +32,15 @@ class Settings(BaseSettings):
     """Where published data goes (a folder or ``s3://…``); empty means a folder in ``home``."""
     experiment: str = "emsam"
     """MLflow experiment that holds the runs."""
-    weights_root: Path = Field(default_factory=_weights_cache)
+    weights_root: Path = Field(default_factory=lambda: _cache("weights"))
     """Pretrained weights, which all checkouts share."""
     weights_url: str = "https://dl.fbaipublicfiles.com/segment_anything"
     """Folder on the web with Meta's weights, or a mirror of it."""
+
+    downloads_root: Path = Field(default_factory=lambda: _cache("downloads"))
+    """Files of published data sets, as their sources have them; may be removed at any time."""
+    downloads_url: str = ""
+    """Mirror of these files, ``<data set>/<file>`` in a folder on the web; empty: the sources."""
 
     @property
     def tracking_uri(self) -> str:

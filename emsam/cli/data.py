@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emsam.cli.console import FORMATS, AsJson, emit, progress, table, triple
 from emsam.errors import InputError
+
+if TYPE_CHECKING:
+    from emsam.data.catalog import Entry
 
 app = typer.Typer(no_args_is_help=True, help="Volumes: make, ingest, check, publish.")
 
@@ -63,6 +66,56 @@ def ingest(
     with progress(f"ingesting {name}") as report:
         volume = ingest_volume(_checked(name), source, Settings().volume_path(name), report)
     _print_volume(volume, as_json)
+
+
+@app.command("list", epilog="Example: emsam data list")
+def list_(as_json: AsJson = False) -> None:
+    """List the published data sets that 'emsam data get' knows."""
+    from emsam.data.catalog.listing import COLUMNS, catalog_rows, table_row
+    from emsam.settings import Settings
+
+    settings = Settings()
+    rows = catalog_rows(settings.downloads_root, settings.volume_path)
+    lines = table("published data sets", COLUMNS, [table_row(row) for row in rows])
+    emit(rows, as_json, [*lines, f"downloads are kept in {settings.downloads_root}"])
+
+
+@app.command(epilog="Example: emsam data get cremi-a")
+def get(
+    name: Annotated[str, typer.Argument(help="Of a data set; 'emsam data list' names all.")],
+    given: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from", help="File, folder or archive that you downloaded yourself; repeatable."
+        ),
+    ] = None,
+    volume: Annotated[
+        str, typer.Option("--as", help="Name of the volume, if not that of the data set.")
+    ] = "",
+    keep: Annotated[
+        bool, typer.Option("--keep/--remove", help="Keep the downloaded files in the cache.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a published data set, check it and store it as a volume; interrupted, it goes on."""
+    from emsam.data.catalog import CATALOG
+    from emsam.data.catalog.get import Places, get_volumes
+    from emsam.settings import Settings
+
+    if name not in CATALOG:
+        raise InputError(f"{name}: no such data set; one of {', '.join(CATALOG)}")
+    settings, entry = Settings(), CATALOG[name]
+    volumes = get_volumes(
+        entry,
+        Places(settings.downloads_root, settings.volume_path, settings.downloads_url),
+        lambda what, in_bytes: progress(what, in_bytes=in_bytes),
+        name=_checked(volume) if volume else "",
+        given=given or (),
+        keep=keep,
+    )
+    lines = [line for each in volumes for line in [*_describe(each), *_warnings(each)]]
+    documents = [_document(each) for each in volumes]
+    emit(documents, as_json, [*lines, *_terms(entry, settings.downloads_root / entry.name)])
 
 
 @app.command(epilog="Example: emsam data check ca1 --html ca1.html")
@@ -224,11 +277,27 @@ def _describe(volume) -> list[str]:  # type: ignore[no-untyped-def]
 
 
 def _print_volume(volume, as_json: bool) -> None:  # type: ignore[no-untyped-def]
+    emit(_document(volume), as_json, [*_describe(volume), *_warnings(volume)])
+
+
+def _document(volume) -> dict[str, Any]:  # type: ignore[no-untyped-def]
     from dataclasses import asdict
 
-    info = volume.info
-    document = asdict(info) | {
-        "path": str(volume.path), "shape": volume.shape, "tasks": volume.tasks
-    }  # fmt: skip
-    warnings = [f"  warning: {warning}" for warning in info.warnings]
-    emit(document, as_json, [*_describe(volume), *warnings])
+    where = {"path": str(volume.path), "shape": volume.shape, "tasks": volume.tasks}
+    return asdict(volume.info) | where
+
+
+def _warnings(volume) -> list[str]:  # type: ignore[no-untyped-def]
+    return [f"  warning: {warning}" for warning in volume.info.warnings]
+
+
+def _terms(entry: Entry, folder: Path) -> list[str]:
+    """What whoever uses a data set has to know."""
+    downloaded = any(folder.joinpath(each.name).exists() for each in entry.downloads)
+    return [
+        f"licence: {entry.licence}",
+        f"cite: {entry.citation}",
+        f"split: {entry.official_split}",
+        f"ids: {entry.ids}",
+        *([f"downloaded files: {folder}, which may be removed"] if downloaded else []),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,9 @@ from emsam.data.readers import Stack, open_stack
 from emsam.data.readers.s3 import Remote, fetch, is_remote, list_remote
 from emsam.documents import try_lock
 from emsam.errors import InputError
+
+Location = str | Path | Callable[[], Stack]
+"""Where a stack is, as :func:`~emsam.data.readers.open_stack` takes it, or what opens it."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,26 @@ class Inputs:
     remotes: Mapping[str, Remote]
     places: Mapping[str, Path | str]
 
-    def open(self, location: str | Path) -> Stack:
+    def open(self, location: Location) -> Stack:
         """Open a stack under the name that the user gave it."""
+        if callable(location):
+            return location()
         place = self.places.get(str(location), location)
         return open_stack(place, name=str(location))
 
-    def identity(self, location: str | Path, stack: Stack) -> str:
+    def identity(self, location: Location, stack: Stack) -> str:
         """Digest of the content: by ETags for what is in S3, so that it need not be fetched."""
         remote = self.remotes.get(str(location))
         return remote.identity if remote else stack.identity()
 
 
-def list_remotes(locations: Sequence[str | Path]) -> dict[str, Remote]:
+def list_remotes(locations: Sequence[Location]) -> dict[str, Remote]:
     """By address, what is behind those of ``locations`` that are in S3."""
-    return {str(each): list_remote(str(each)) for each in locations if is_remote(each)}
+    return {
+        str(each): list_remote(str(each))
+        for each in locations
+        if not callable(each) and is_remote(each)
+    }
 
 
 @contextmanager

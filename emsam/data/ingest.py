@@ -6,19 +6,19 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emsam.data import checks
-from emsam.data.downloads import Inputs, fetched, list_remotes
+from emsam.data.downloads import Inputs, Location, fetched, list_remotes
 from emsam.data.journal import Journal
 from emsam.data.new_store import Part, Progress, drop_part, new_store
 from emsam.data.readers import Stack, VoxelSize, as_unsigned, open_stack
 from emsam.data.readers.s3 import Remote, is_remote
-from emsam.data.splits import default_splits, parse_splits
+from emsam.data.splits import ZRange, default_splits, parse_splits
 from emsam.data.store import FORMAT, Volume, VolumeInfo, intensity_range, sample_grey
 from emsam.data.writer import VolumeWriter
 from emsam.errors import InputError
@@ -35,20 +35,26 @@ class Source:
     Attributes
     ----------
     image
-        Where the grey stack is (see :func:`~emsam.data.readers.open_stack`).
+        Where the grey stack is (see :func:`~emsam.data.readers.open_stack`), or what opens it.
     labels
         By task, where the instance ids are.
     voxel_size
         z, y, x in nm; ``None`` takes what the image says.
     split
         z-ranges as typed (see :func:`~emsam.data.splits.parse_splits`); empty for the default.
+    provenance
+        Where the data is from, kept with the volume.
+    only_judged
+        Whether a split without training slices is welcome.
     """
 
-    image: str | Path
-    labels: Mapping[str, str | Path]
+    image: Location
+    labels: Mapping[str, Location]
     voxel_size: VoxelSize | None = None
     split: str = ""
     licence: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    only_judged: bool = False
 
 
 def ingest_volume(
@@ -87,19 +93,24 @@ def _ingest(
         }
         checks.check_grids(image, labels)
         depth = image.shape[0]
-        splits = parse_splits(source.split, depth) if source.split else default_splits(depth)
+        splits = _splits(source, depth)
         voxel_size = _voxel_size(source, image)
         recipe = _recipe(
             inputs.identity(source.image, image),
             {task: inputs.identity(source.labels[task], each) for task, each in labels.items()},
             voxel_size,
             source.split,
-            image.voxel_size if is_remote(source.image) else None,
+            image.voxel_size if str(source.image) in inputs.remotes else None,
         )
         if (existing := existing_volume(store, recipe)) is not None:
             return existing
         info = VolumeInfo(
-            name=name, voxel_size=voxel_size, splits=splits, source=recipe, licence=source.licence
+            name=name,
+            voxel_size=voxel_size,
+            splits=splits,
+            source=recipe,
+            licence=source.licence,
+            provenance=dict(source.provenance),
         )
         types = {task: _unsigned(each.dtype) for task, each in labels.items()}
         planes = [image.dtype, *types.values()]
@@ -116,6 +127,12 @@ def _refuse_at_sight(source: Source) -> None:
             raise InputError(f"--labels {task}=…: unknown task; one of {', '.join(TASKS)}")
     if source.voxel_size is not None:
         checks.check_voxel_size(source.voxel_size)
+
+
+def _splits(source: Source, depth: int) -> dict[str, ZRange]:
+    if not source.split:
+        return default_splits(depth)
+    return parse_splits(source.split, depth, train=not source.only_judged)
 
 
 def _voxel_size(source: Source, image: Stack) -> VoxelSize:
@@ -250,8 +267,8 @@ def _kept(source: Source, remotes: Mapping[str, Remote], store: Path) -> Volume 
     return existing_volume(store, recipe)
 
 
-def _identity(where: str | Path, remotes: Mapping[str, Remote]) -> str:
+def _identity(where: Location, remotes: Mapping[str, Remote]) -> str:
     if str(where) in remotes:
         return remotes[str(where)].identity
-    with open_stack(where) as stack:
+    with where() if callable(where) else open_stack(where) as stack:
         return stack.identity()

@@ -15,7 +15,7 @@ ZRange = tuple[int, int]
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 
-def parse_splits(text: str, depth: int) -> dict[str, ZRange]:
+def parse_splits(text: str, depth: int, *, train: bool = True) -> dict[str, ZRange]:
     """``"train=0-43,val=44-62"`` → ``{"train": (0, 43), "val": (44, 62)}``.
 
     Parameters
@@ -24,6 +24,8 @@ def parse_splits(text: str, depth: int) -> dict[str, ZRange]:
         z-ranges with both ends included; ``val=5`` is a single slice.
     depth
         Number of slices of the volume.
+    train
+        Whether there must be slices for training.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def parse_splits(text: str, depth: int) -> dict[str, ZRange]:
         if first > last or last >= depth:
             raise InputError(f"--split {item}: not a z-range of a volume with slices 0-{depth - 1}")
         splits[name] = (first, last)
-    if "train" not in splits:
+    if "train" not in splits and (train or not splits):
         raise InputError(f"--split {text}: no train range; name one, such as train=0-{depth - 1}")
     _refuse_overlap(splits)
     return splits

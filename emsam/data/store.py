@@ -51,6 +51,8 @@ class VolumeInfo:
         By task, slices in which every label is 0.
     warnings
         What the checks found at ingest, a line each.
+    provenance
+        Of published data: its name in the catalog, page, citation and checksums.
     """
 
     name: str
@@ -63,6 +65,7 @@ class VolumeInfo:
     licence: str = ""
     warnings: tuple[str, ...] = ()
     known_missing: tuple[int, ...] = ()
+    provenance: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
 

@@ -18,7 +18,8 @@ from emsam.data.digest import file_sha256
 from emsam.model.weights_cache import OFFICIAL, OfficialFile
 from emsam.settings import Settings
 from tests.conftest import Laboratory
-from tests.weights_server import WeightsServer, flat_state, serve
+from tests.sam_files import flat_state
+from tests.web_server import WebServer, serve
 
 NAME = "sam_vit_b_01ec64.pth"
 Run = Callable[..., tuple[int, str, str]]
@@ -33,7 +34,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
+def server(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     """Serves Meta's file, and is where ``emsam`` looks for it."""
     monkeypatch.setenv("no_proxy", "*")
     with serve(published) as running:
@@ -79,7 +80,7 @@ def emsam(
 
 
 def test_get_downloads_once_and_list_shows_it(
-    emsam: Run, cache: Path, server: WeightsServer, official: OfficialFile
+    emsam: Run, cache: Path, server: WebServer, official: OfficialFile
 ) -> None:
     assert emsam("list") == (0, f"weights in {cache}: none\n", "")
     status, out, err = emsam("get", "vit_b", "--json")
@@ -121,7 +122,7 @@ def test_get_takes_a_local_file(lab: Laboratory, cache: Path, published: Path) -
 
 
 def test_bad_input_is_one_line(
-    emsam: Run, cache: Path, server: WeightsServer, published: Path, tmp_path: Path
+    emsam: Run, cache: Path, server: WebServer, published: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "half.pth"
     file.write_bytes((published / NAME).read_bytes()[:-1000])

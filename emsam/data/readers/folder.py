@@ -53,7 +53,19 @@ def open_folder(folder: Path, name: str) -> FolderStack:
         No slices, other files or folders, several suffixes, names without a number or with the
         same numbers, and slices that are no grey images of one shape and dtype.
     """
-    files = _in_order(name, _slices(folder, name))
+    return open_slices(_slices(folder, name), name)
+
+
+def open_slices(files: list[Path], name: str) -> FolderStack:
+    """Open ``files``, wherever they lie, in the order of the numbers in their names.
+
+    Raises
+    ------
+    InputError
+        Names without a number or with the same numbers, and slices that are no grey images of
+        one shape and dtype.
+    """
+    files = in_order(name, files)
     stack = FolderStack(name, files)
     for path in files[1:]:
         shape, dtype = _header(path, f"{name}/{path.name}")
@@ -90,7 +102,14 @@ def _slices(folder: Path, name: str) -> list[Path]:
     return files
 
 
-def _in_order(name: str, files: list[Path]) -> list[Path]:
+def in_order(name: str, files: list[Path]) -> list[Path]:
+    """Slices in the order of the numbers in their names.
+
+    Raises
+    ------
+    InputError
+        Names without a number, or with the same numbers.
+    """
     numbers = {path: slice_numbers(path.stem) for path in files}
     if len(files) == 1:
         return files

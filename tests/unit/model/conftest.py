@@ -11,7 +11,8 @@ from weights_files import NAME
 
 from emsam.data.digest import file_sha256
 from emsam.model.weights_cache import OFFICIAL, OfficialFile
-from tests.weights_server import WeightsServer, flat_state, serve
+from tests.sam_files import flat_state
+from tests.web_server import WebServer, serve
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsServer]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     """Serves a small file that is no checkpoint under Meta's name."""
     monkeypatch.setenv("no_proxy", "*")
     folder = tmp_path / "www"

@@ -8,11 +8,11 @@ from weights_files import NAME, names, refusal
 
 from emsam.model.download import download
 from emsam.model.weights import get_weights
-from tests.weights_server import WeightsServer
+from tests.web_server import WebServer
 
 
 def test_a_download_that_ends_early_is_kept_and_resumed(
-    server: WeightsServer, tmp_path: Path, root: Path, publish: Callable[[Path], None]
+    server: WebServer, tmp_path: Path, root: Path, publish: Callable[[Path], None]
 ) -> None:
     whole = server.folder / NAME
     publish(whole)
@@ -31,7 +31,7 @@ def test_a_download_that_ends_early_is_kept_and_resumed(
     assert len(server.asked) == 3
 
 
-def test_a_server_without_ranges_sends_it_all_again(server: WeightsServer, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_it_all_again(server: WebServer, tmp_path: Path) -> None:
     part = tmp_path / "file.part"
     server.ranges, server.breaks = False, [400_000, 700_000, 500_000]
     line = refusal(lambda: download(f"{server.url}/{NAME}", part, 1_024_000))
@@ -40,28 +40,28 @@ def test_a_server_without_ranges_sends_it_all_again(server: WeightsServer, tmp_p
     assert part.read_bytes() == (server.folder / NAME).read_bytes()
 
 
-def test_a_part_that_is_too_long_starts_anew(server: WeightsServer, tmp_path: Path) -> None:
+def test_a_part_that_is_too_long_starts_anew(server: WebServer, tmp_path: Path) -> None:
     part = tmp_path / "file.part"
     part.write_bytes(bytes(2_000_000))
     download(f"{server.url}/{NAME}", part, 1_024_000)
     assert part.read_bytes() == (server.folder / NAME).read_bytes()
 
 
-def test_a_server_cannot_send_more_than_the_file(server: WeightsServer, tmp_path: Path) -> None:
+def test_a_server_cannot_send_more_than_the_file(server: WebServer, tmp_path: Path) -> None:
     part = tmp_path / "file.part"
     server.headers = {"Content-Length": "?"}
     download(f"{server.url}/{NAME}", part, 1000)
     assert part.stat().st_size == 1000
 
 
-def test_a_download_to_a_full_disk_is_bad_input(server: WeightsServer, tmp_path: Path) -> None:
+def test_a_download_to_a_full_disk_is_bad_input(server: WebServer, tmp_path: Path) -> None:
     part = tmp_path / "file.part"
     part.symlink_to("/dev/full")
     line = refusal(lambda: download(f"{server.url}/{NAME}", part, 1_024_000))
     assert f"{part}: No space left on device; free space, or set EMSAM_WEIGHTS_ROOT" in line
 
 
-def test_what_servers_say_instead_of_a_file(server: WeightsServer, root: Path) -> None:
+def test_what_servers_say_instead_of_a_file(server: WebServer, root: Path) -> None:
     def line(url: str) -> str:
         said = refusal(lambda: get_weights("vit_b", root, url=url))
         assert names(root) == []

@@ -14,7 +14,7 @@ from weights_files import refused
 
 from emsam.model import sam_checkpoint
 from emsam.model.sam_checkpoint import read_encoder
-from tests.weights_server import flat_state
+from tests.sam_files import flat_state
 
 
 class Evil:

@@ -17,7 +17,8 @@ from emsam.model.encoder import ENCODERS, EncoderConfig, SamEncoder
 from emsam.model.torchvision_ops import declare_missing_operators
 from emsam.model.weights import find_weights, get_weights, load_encoder_weights
 from emsam.model.weights_cache import OFFICIAL, list_weights, store_weights
-from tests.weights_server import WeightsServer, flat_state, serve
+from tests.sam_files import flat_state
+from tests.web_server import WebServer, serve
 
 SMALL = EncoderConfig(24, 6, 2, (1, 2, 3, 5), window=3, image_size=80)
 
@@ -142,7 +143,7 @@ def test_a_file_with_meta_s_name_must_be_meta_s(
 
 
 def test_a_download_with_another_sha256_is_deleted(
-    server: WeightsServer, root: Path, publish: Callable[[Path], None]
+    server: WebServer, root: Path, publish: Callable[[Path], None]
 ) -> None:
     publish(server.folder / NAME)
     root.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A web server with the faults that a download meets, and small files of SAM's layout."""
+"""A web server with the faults that a download meets."""
 
 from __future__ import annotations
 
@@ -11,16 +11,11 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from emsam.model.torchvision_ops import declare_missing_operators
-
 _BLOCK = 1 << 18
 
 
 @dataclass
-class WeightsServer:
+class WebServer:
     """Serves the files of a folder; what it does wrong is set by its attributes.
 
     Attributes
@@ -32,7 +27,9 @@ class WeightsServer:
     pause
         Seconds between blocks.
     headers
-        Sent in place of the usual ones.
+        Sent in place of the usual ones; an empty one is not sent.
+    redirects
+        By path, where a request is sent on to.
     asked
         The ``Range`` of every request so far, empty where there was none.
     """
@@ -43,24 +40,37 @@ class WeightsServer:
     breaks: list[int] = field(default_factory=list)
     pause: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         wanted = request.headers.get("Range", "")
         self.asked.append(wanted)
+        if request.path in self.redirects:
+            request.send_response(302)
+            request.send_header("Location", self.redirects[request.path])
+            request.end_headers()
+            return
         file = self.folder / request.path.lstrip("/")
         if not file.is_file():
             request.send_error(404)
             return
         size = file.stat().st_size
-        match = re.fullmatch(r"bytes=(\d+)-", wanted) if self.ranges else None
+        tag = f'"{file.stat().st_mtime_ns:x}-{size:x}"'
+        same = request.headers.get("If-Range", tag) == tag
+        match = re.fullmatch(r"bytes=(\d+)-", wanted) if self.ranges and same else None
         start = int(match[1]) if match else 0
-        headers = {"Content-Type": "binary/octet-stream", "Content-Length": str(size - start)}
+        headers = {
+            "Content-Type": "text/html" if file.suffix == ".html" else "binary/octet-stream",
+            "Content-Length": str(size - start),
+            "ETag": tag,
+        }
         if match:
             headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
         request.send_response(206 if match else 200)
         for name, value in (headers | self.headers).items():
-            request.send_header(name, value)
+            if value:
+                request.send_header(name, value)
         request.end_headers()
         self._send(request, file, start, self.breaks.pop(0) if self.breaks else size)
 
@@ -77,9 +87,9 @@ class WeightsServer:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[WeightsServer]:
+def serve(folder: Path) -> Iterator[WebServer]:
     """A server of ``folder`` on a free port of this machine."""
-    server = WeightsServer(folder)
+    server = WebServer(folder)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -99,19 +109,3 @@ def serve(folder: Path) -> Iterator[WeightsServer]:
         http.shutdown()
         thread.join()
         http.server_close()
-
-
-def flat_state(encoder: str) -> dict[str, Tensor]:
-    """A state dict of Segment Anything: all names and shapes, one number a weight.
-
-    ``torch.save`` writes that number alone, so the file is small and still a whole checkpoint.
-    """
-    declare_missing_operators()
-    from segment_anything import sam_model_registry
-
-    with torch.device("meta"):
-        wanted = sam_model_registry[encoder]().state_dict()
-    return {
-        name: torch.tensor(0.001 * index).expand(each.shape)
-        for index, (name, each) in enumerate(wanted.items())
-    }

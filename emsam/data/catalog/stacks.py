@@ -1,0 +1,167 @@
+"""Stacks that are made from other stacks, a slice at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+
+from emsam.data.digest import file_md5
+from emsam.data.readers.content import refuse_other_content
+from emsam.data.readers.folder import in_order
+from emsam.data.readers.stack import Stack, reading
+from emsam.errors import InputError
+
+
+class Derived(Stack):
+    """A stack made from ``stacks``, with the shape and dtype of the first unless said otherwise.
+
+    ``how`` says what was done, and is part of the identity.
+    """
+
+    def __init__(
+        self,
+        stacks: Sequence[Stack],
+        how: str,
+        shape: tuple[int, int, int] | None = None,
+        dtype: np.dtype[np.generic] | None = None,
+    ) -> None:
+        first = stacks[0]
+        warnings = tuple(line for each in stacks for line in each.warnings)
+        super().__init__(
+            first.name, shape or first.shape, dtype or first.dtype, first.voxel_size, warnings
+        )
+        self._stacks, self._how = tuple(stacks), how
+
+    def identity(self) -> str:
+        """What was done, and to what."""
+        return json.dumps([self._how, *(each.identity() for each in self._stacks)])
+
+    def close(self) -> None:
+        """Close all stacks."""
+        for each in self._stacks:
+            each.close()
+
+
+class Joined(Derived):
+    """Stacks behind each other in z.
+
+    Parameters
+    ----------
+    renumber
+        Whether the ids of each stack are raised above those of the stacks before it.
+
+    Raises
+    ------
+    InputError
+        Stacks of different sides or dtypes.
+    """
+
+    def __init__(self, stacks: Sequence[Stack], *, renumber: bool = False) -> None:
+        first = stacks[0]
+        for each in stacks[1:]:
+            if (each.shape[1:], each.dtype) != (first.shape[1:], first.dtype):
+                raise InputError(
+                    f"{each.name}: slices of {each.shape[1:]} ({each.dtype}), but {first.name} "
+                    f"has {first.shape[1:]} ({first.dtype}); these files do not belong together"
+                )
+        depth = sum(each.shape[0] for each in stacks)
+        super().__init__(stacks, "joined", (depth, *first.shape[1:]))
+        self._renumber = renumber
+
+    def _planes(self) -> Iterator[np.ndarray]:
+        highest = raised = 0
+        for each in self._stacks:
+            for plane in each:
+                if raised:
+                    plane = np.where(plane > 0, plane + plane.dtype.type(raised), plane)
+                highest = max(highest, int(plane.max()))
+                yield plane
+            raised = highest if self._renumber else 0
+
+
+class Cropped(Derived):
+    """The window of ``shape`` that begins at ``corner`` (both z, y, x).
+
+    Raises
+    ------
+    InputError
+        A window that reaches beyond the stack.
+    """
+
+    def __init__(
+        self, stack: Stack, corner: tuple[int, int, int], shape: tuple[int, int, int]
+    ) -> None:
+        ends = [a + n for a, n in zip(corner, shape, strict=True)]
+        if min(corner) < 0 or any(e > n for e, n in zip(ends, stack.shape, strict=True)):
+            raise InputError(
+                f"{stack.name}: its labels, {shape} voxels from {corner} on, reach beyond its "
+                f"shape {stack.shape}; these files do not belong together"
+            )
+        super().__init__([stack], f"cropped {corner} {shape}", shape)
+        self._corner = corner
+
+    def _planes(self) -> Iterator[np.ndarray]:
+        z, y, x = self._corner
+        depth, height, width = self.shape
+        for here, plane in enumerate(self._stacks[0]):
+            if here >= z + depth:
+                return
+            if here >= z:
+                yield plane[y : y + height, x : x + width]
+
+
+class Changed(Derived):
+    """A stack whose slices went through ``change``, which keeps their shape."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        change: Callable[[np.ndarray], np.ndarray],
+        how: str,
+        dtype: np.dtype[np.generic] | None = None,
+    ) -> None:
+        super().__init__([stack], how, None, dtype)
+        self._change = change
+
+    def _planes(self) -> Iterator[np.ndarray]:
+        for plane in self._stacks[0]:
+            yield self._change(plane)
+
+
+class PngSlices(Stack):
+    """PNG slices of one channel, or of colours that are all the same, as masks are often saved.
+
+    Transparent pixels are 0.
+    """
+
+    def __init__(self, files: Sequence[Path], name: str) -> None:
+        self._files = in_order(name, list(files))
+        first = self._read(name, self._files[0])
+        super().__init__(name, (len(self._files), *first.shape), first.dtype)
+
+    def _planes(self) -> Iterator[np.ndarray]:
+        for path in self._files:
+            yield self._read(self.name, path)
+
+    @staticmethod
+    def _read(name: str, path: Path) -> np.ndarray:
+        where = f"{name}/{path.name}"
+        refuse_other_content(path, where)
+        with reading(where, "PNG"):
+            pixels = np.asarray(imagecodecs.png_decode(path.read_bytes()))
+        if pixels.ndim == 2:
+            return pixels
+        alpha = pixels.shape[2] in (2, 4)
+        colours = pixels[..., :-1] if alpha else pixels
+        if (colours != colours[..., :1]).any():
+            raise InputError(f"{where}: a coloured image; a mask is black and white")
+        grey = colours[..., 0]
+        return np.where(pixels[..., -1] > 0, grey, grey.dtype.type(0)) if alpha else grey
+
+    def identity(self) -> str:
+        """Names and md5 of all files, in order."""
+        return json.dumps([[path.name, file_md5(path)] for path in self._files])
