@@ -54,20 +54,18 @@ def download(
         The file to write; after an error it holds what came, for the next call.
     size
         Length of the whole file, bytes; no more than that is read. ``None`` if only the server
-        knows it: then what it says of the file lies beside ``part`` until the file is whole, so
-        that two versions of a file are never mixed.
+        knows it: then what it says of the file lies in :func:`record_of` ``part``, so that two
+        versions of a file are never mixed; the caller removes it with ``part``.
 
     Raises
     ------
     InputError
         No connection, an HTTP error, a web page, a file of another or unknown size, no space.
     """
-    record = None if size is not None else part.with_name(f"{part.name}.json")
+    record = None if size is not None else record_of(part)
     try:
         with part.open("ab") as stream:
             _Transfer(url, stream, size, record, remedies, progress).receive_all()
-        if record is not None:
-            record.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{part}: {error.strerror or error}; {remedies.space}") from None
     finally:
@@ -75,6 +73,11 @@ def download(
             part.unlink()  # nothing came
             if record is not None:
                 record.unlink(missing_ok=True)
+
+
+def record_of(part: Path) -> Path:
+    """What the server said of a file whose size nobody else knows."""
+    return part.with_name(f"{part.name}.json")
 
 
 class _Transfer:

@@ -127,8 +127,7 @@ def _reading(archive: Path) -> Iterator[None]:
     except (RuntimeError, NotImplementedError) as error:  # a password, an unknown compression
         raise InputError(f"{archive}: cannot be unpacked ({error}); unpack it yourself") from None
     except OSError as error:
-        raise InputError(f"{archive}: {error.strerror or error}; it needs {_space()}") from None
-
-
-def _space() -> str:
-    return "space where EMSAM_DOWNLOADS_ROOT is"
+        raise InputError(
+            f"{archive}: cannot be unpacked ({error.strerror or error}); it needs space where "
+            "EMSAM_DOWNLOADS_ROOT is"
+        ) from None

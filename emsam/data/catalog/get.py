@@ -23,7 +23,7 @@ from emsam.data.catalog.stacks import Joined
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.readers import Stack
 from emsam.data.store import Volume
-from emsam.documents import try_lock, whole_folder
+from emsam.documents import try_lock, whole_folder, write_whole
 from emsam.errors import InputError
 
 _BYTES_A_VOXEL = 16
@@ -93,6 +93,7 @@ def get_volumes(
     with _only_one(entry, folder):
         pool = _pool(entry, places, given, stage)
         volumes = [_make(entry, recipe, base, pool, places, stage) for recipe in pool.recipes()]
+        write_whole(_made(entry, base, places), "\n".join(each.info.name for each in volumes))
         shutil.rmtree(folder / "unpacked", ignore_errors=True)
         if not keep:
             remove_downloads(entry, folder)
@@ -111,17 +112,24 @@ def is_volume_of(entry: Entry, store: Path) -> bool:
 
 def _volumes_there(entry: Entry, base: str, places: Places) -> list[Volume] | None:
     """The volumes if all are made; something else under such a name is refused."""
-    stores = [
-        places.store(volume_name(base, recipe)) for recipe in entry.recipes if recipe.suffix != "*"
-    ]
+    names = [volume_name(base, recipe) for recipe in entry.recipes if recipe.suffix != "*"]
+    made = _made(entry, base, places)
+    if len(names) < len(entry.recipes) and made.is_file():  # one for each file of the source
+        names = made.read_text().split()
+    stores = [places.store(each) for each in names]
     for store in stores:
         if store.exists() and not is_volume_of(entry, store):
             raise InputError(
                 f"{store}: exists already and is not {entry.name}; choose another name with --as, "
                 f"or remove {store.parent} first"
             )
-    whole = len(stores) == len(entry.recipes) and all(store.exists() for store in stores)
+    whole = len(stores) >= len(entry.recipes) and all(store.exists() for store in stores)
     return [Volume(store) for store in stores] if whole else None
+
+
+def _made(entry: Entry, base: str, places: Places) -> Path:
+    """The names of the volumes that were made."""
+    return places.folder(entry) / f"volumes-{base}.txt"
 
 
 @contextmanager

@@ -110,9 +110,11 @@ def _download(entry: Entry, each: Download, path: Path, folder: Path, stage: Sta
         web.download(each.url, part, None, remedies, progress)
     if problem := _mismatch(each, part, folder):
         part.unlink()
+        web.record_of(part).unlink(missing_ok=True)
         raise InputError(f"{each.url}: {problem}; it is deleted, {_after(each, folder)}")
     _record(each, part, folder)
     part.rename(path)
+    web.record_of(part).unlink(missing_ok=True)
 
 
 def _check_cached(each: Download, path: Path, folder: Path) -> None:

@@ -53,6 +53,7 @@ TWINS = ("mitoem-h", "cremi-b", "cremi-c", "axonem-h")
 )
 def test_downloads_become_volumes(
     name: str,
+    tmp_path: Path,
     server: WebServer,
     get: Callable[..., list[Volume]],
     without_checksum: Callable[..., Entry],
@@ -69,6 +70,10 @@ def test_downloads_become_volumes(
     assert asked == len(entry.downloads)
     again = get(entry)
     assert [volume.path for volume in again] == [volume.path for volume in volumes]
+    assert len(server.asked) == asked
+    for each in entry.downloads:  # what is made needs no files
+        (tmp_path / "cache" / name / each.name).unlink()
+    assert [volume.path for volume in get(entry)] == [volume.path for volume in volumes]
     assert len(server.asked) == asked
 
 
