@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -12,12 +11,11 @@ from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from emsam.data.new_store import Progress
 from emsam.data.readers.content import is_web_page
 from emsam.documents import write_whole
 from emsam.errors import InputError
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total), bytes."""
 _BLOCK = 1 << 20
 _TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
@@ -56,6 +54,8 @@ def download(
         Length of the whole file, bytes; no more than that is read. ``None`` if only the server
         knows it: then what it says of the file lies in :func:`record_of` ``part``, so that two
         versions of a file are never mixed; the caller removes it with ``part``.
+    progress
+        Called with (done, total) bytes.
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emsam.data import web
-from emsam.data.web import Progress
+from emsam.data.new_store import Progress
 
 __all__ = ["Progress", "download"]
 
