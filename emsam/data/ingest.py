@@ -17,7 +17,7 @@ from emsam.data.downloads import Inputs, Location, fetched, list_remotes
 from emsam.data.journal import Journal
 from emsam.data.new_store import Part, Progress, drop_part, new_store
 from emsam.data.readers import Stack, VoxelSize, as_unsigned, open_stack
-from emsam.data.readers.s3 import Remote, is_remote
+from emsam.data.readers.s3 import Remote
 from emsam.data.splits import ZRange, default_splits, parse_splits
 from emsam.data.store import FORMAT, Volume, VolumeInfo, intensity_range, sample_grey
 from emsam.data.writer import VolumeWriter

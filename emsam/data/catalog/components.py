@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from scipy.ndimage import label
@@ -47,11 +48,12 @@ class ConnectedParts(Derived):
         self._through = through_slices
         self._foreground, self._background = foreground, background
 
-    def _planes(self) -> Iterator[np.ndarray]:
-        if not self._through:
-            for parts, _ in self._parts():
-                yield parts.astype(np.uint32)
-            return
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
+        if self._through:  # a number depends on all slices
+            return islice(self._numbered_through(), first, None)
+        return (parts.astype(np.uint32) for parts, _ in self._parts(first))
+
+    def _numbered_through(self) -> Iterator[np.ndarray]:
         ids = self._ids_of_parts()
         first = 0
         for parts, count in self._parts():
@@ -59,9 +61,9 @@ class ConnectedParts(Derived):
             yield of_slice[parts]
             first += count
 
-    def _parts(self) -> Iterator[tuple[np.ndarray, int]]:
-        """For each slice its connected parts, numbered from 1, and their number."""
-        for z, plane in enumerate(self._stacks[0]):
+    def _parts(self, first: int = 0) -> Iterator[tuple[np.ndarray, int]]:
+        """Connected parts of each slice from ``first`` on, numbered from 1, and how many."""
+        for z, plane in enumerate(self._stacks[0].slices_from(first), first):
             values = np.unique(plane)
             strange = values[~np.isin(values, (*self._foreground, *self._background))]
             if strange.size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import imagecodecs
@@ -72,7 +73,17 @@ class Joined(Derived):
         super().__init__(stacks, "joined", (depth, *first.shape[1:]))
         self._renumber = renumber
 
-    def _planes(self) -> Iterator[np.ndarray]:
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
+        if self._renumber:  # what is above depends on all that is below
+            return islice(self._renumbered(), first, None)
+        return self._joined(first)
+
+    def _joined(self, first: int) -> Iterator[np.ndarray]:
+        for each in self._stacks:
+            yield from each.slices_from(min(first, each.shape[0]))
+            first = max(0, first - each.shape[0])
+
+    def _renumbered(self) -> Iterator[np.ndarray]:
         highest = raised = 0
         for each in self._stacks:
             for plane in each:
@@ -80,7 +91,7 @@ class Joined(Derived):
                     plane = np.where(plane > 0, plane + plane.dtype.type(raised), plane)
                 highest = max(highest, int(plane.max()))
                 yield plane
-            raised = highest if self._renumber else 0
+            raised = highest
 
 
 class Cropped(Derived):
@@ -104,14 +115,11 @@ class Cropped(Derived):
         super().__init__([stack], f"cropped {corner} {shape}", shape)
         self._corner = corner
 
-    def _planes(self) -> Iterator[np.ndarray]:
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
         z, y, x = self._corner
         depth, height, width = self.shape
-        for here, plane in enumerate(self._stacks[0]):
-            if here >= z + depth:
-                return
-            if here >= z:
-                yield plane[y : y + height, x : x + width]
+        for plane in islice(self._stacks[0].slices_from(z + first), depth - first):
+            yield plane[y : y + height, x : x + width]
 
 
 class Changed(Derived):
@@ -127,9 +135,8 @@ class Changed(Derived):
         super().__init__([stack], how, None, dtype)
         self._change = change
 
-    def _planes(self) -> Iterator[np.ndarray]:
-        for plane in self._stacks[0]:
-            yield self._change(plane)
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
+        return map(self._change, self._stacks[0].slices_from(first))
 
 
 class PngSlices(Stack):
@@ -143,8 +150,8 @@ class PngSlices(Stack):
         first = self._read(name, self._files[0])
         super().__init__(name, (len(self._files), *first.shape), first.dtype)
 
-    def _planes(self) -> Iterator[np.ndarray]:
-        for path in self._files:
+    def _planes(self, first: int) -> Iterator[np.ndarray]:
+        for path in self._files[first:]:
             yield self._read(self.name, path)
 
     @staticmethod
