@@ -184,6 +184,7 @@ def run_json(command: list[str], options: argparse.Namespace) -> dict[str, Any]:
     environment = {
         "EMSAM_DATA_ROOT": str(options.work / "data"),
         "OMP_NUM_THREADS": str(cores()),
+        "EMSAM_CPU_SLOTS": "2",
     }
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True,

@@ -41,6 +41,25 @@ class Settings(BaseSettings):
     """Files of published data sets, as their sources have them; may be removed at any time."""
     downloads_url: str = ""
     """Mirror of these files, ``<data set>/<file>`` in a folder on the web; empty: the sources."""
+    devices: int = Field(1, ge=1)
+    """GPUs, or processes on CPUs, that share each batch of a job."""
+    cpu_slots: int = Field(1, ge=1)
+    """Jobs that this host's CPUs train at a time; each GPU always has one."""
+    slots: Path | None = None
+    """Folder of the slots' locks; all who share a host's devices must name the same. Empty means a
+    folder in ``home``."""
+    deadline_minutes: float | None = Field(None, gt=0)
+    """Time that a job may train in one go; it stops at a checkpoint then."""
+    heartbeat_seconds: float = Field(900, gt=0)
+    """A trainer that says nothing for so long hangs, and is ended."""
+    grace_seconds: float = Field(20, gt=0)
+    """Time for a step and its checkpoint after SIGTERM; Prefect's own patience ends after 30."""
+    sync_seconds: float = Field(10, gt=0)
+    """Between two looks at a run in training for what MLflow does not have yet."""
+
+    @property
+    def slots_root(self) -> Path:
+        return self.slots or self.home / "slots"
 
     @property
     def tracking_uri(self) -> str:

@@ -11,13 +11,13 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from emsam.cli import data, model, registry, weights
+from emsam.cli import data, jobs, model, registry, weights
 from emsam.errors import DiskFull, InputError, TrainingFailed, TrainingStopped, VersioningFailed
 from emsam.interrupts import interrupted, watch_for_ctrl_c
 from emsam.quiet import QUIET_ENVIRONMENT
 
 _GO_ON = "interrupted; run the same command again to go on"
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED = 1, 2, 75, 130
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 75, 130, 143
 
 
 class _InOrderOfUse(TyperGroup):
@@ -25,7 +25,7 @@ class _InOrderOfUse(TyperGroup):
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         order = [
-            "data", "weights", "features", "train", "tune", "evaluate", "score", "model",
+            "data", "weights", "features", "train", "jobs", "tune", "evaluate", "score", "model",
             "registry", "promote", "segment",
         ]  # fmt: skip
         return [*order, *(name for name in super().list_commands(ctx) if name not in order)]
@@ -43,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.add_typer(weights.app, name="weights", rich_help_panel="Train and judge")
+app.add_typer(jobs.app, name="jobs", rich_help_panel="Train and judge")
 model.add_commands(app)
 registry.add_commands(app)
 
@@ -71,6 +72,10 @@ def main() -> None:
         if type(error).__name__ != "MlflowException":  # known by name: MLflow is slow to import
             raise
         _fail(error, EXIT_FAILED)
+    except BaseException as error:
+        if type(error).__name__ != "TerminationSignal":  # SIGTERM in a flow, as Prefect raises it
+            raise
+        _fail(_GO_ON, EXIT_TERMINATED)
 
 
 def _fail(message: object, status: int) -> None:

@@ -119,9 +119,10 @@ def train(
     from emsam.train.prepare import prepare_run
 
     resolved = resolve_params(params, overrides, task=task, data__name=data)
-    job = prepare_run(resolved, Settings(), run)
+    settings = Settings()
+    job = prepare_run(resolved, settings, run)
     with progress(f"training {job.name}") as report:
-        run_training(job, lambda status: report(*training_progress(status)))
+        run_training(job, settings, lambda status: report(*training_progress(status)))
     status = job.status()
     emit(
         {"run": str(job.path)} | status,
@@ -133,7 +134,7 @@ def train(
 def training_progress(status: dict[str, Any]) -> tuple[int, int, str]:
     """(done, total, note) of a run's status; per cent where the budget is in minutes."""
     loss = status.get("metrics", {}).get("train/loss")
-    note = f"loss {loss:.3f}" if loss is not None else "starting"
+    note = f"loss {loss:.3f}" if loss is not None else status.get("note") or "starting"
     if status.get("steps"):
         return status["step"], status["steps"], note
     return round(100 * status.get("fraction", 0)), 100, note

@@ -14,26 +14,39 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunInfo, RunTag
 
-from emsam.documents import write_whole
+from emsam.documents import hold_lock, write_whole
 from emsam.params import flatten
 from emsam.registry.client import experiment_id, open_client
 from emsam.settings import Settings
-from emsam.train.run_directory import DONE, FAILED, RUNNING, RunDirectory
+from emsam.train.run_directory import ACTIVE, DONE, FAILED, NEW, RunDirectory
 
 _BATCH = 900
 """Metrics of one request; MLflow takes 1000."""
-_STATUS = {DONE: "FINISHED", FAILED: "FAILED", RUNNING: "RUNNING"}
+_STATUS = {DONE: "FINISHED", FAILED: "FAILED"} | dict.fromkeys((NEW, *ACTIVE), "RUNNING")
 
 
 def sync_run(run: RunDirectory, settings: Settings) -> str:
     """Bring MLflow up to what the run directory holds; returns the MLflow run id."""
     client = open_client(settings)
+    with hold_lock(run.path / ".mlflow.lock"):
+        run_id = _sync_progress(client, run, settings)
+        _sync_scores(client, run, run_id)
+        _sync_trials(client, run, run_id)
+        _sync_files(client, run, run_id)
+    return run_id
+
+
+def sync_progress(run: RunDirectory, settings: Settings) -> str:
+    """As :func:`sync_run`, but only what changes while a run is trained: metrics and state."""
+    client = open_client(settings)
+    with hold_lock(run.path / ".mlflow.lock"):  # else two could make a run each
+        return _sync_progress(client, run, settings)
+
+
+def _sync_progress(client: MlflowClient, run: RunDirectory, settings: Settings) -> str:
     run_id = _find_or_create(client, run, settings)
     _describe(client, run, run_id)
     _sync_metrics(client, run, run_id)
-    _sync_scores(client, run, run_id)
-    _sync_trials(client, run, run_id)
-    _sync_files(client, run, run_id)
     state = run.status()["state"]
     client.set_tag(run_id, "emsam.state", state)
     client.update_run(run_id, status=_STATUS.get(state, "KILLED"))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -32,85 +28,83 @@ from emsam.train.augment.augmenter import Augmenter
 from emsam.train.features import FeatureCache, feature_key
 from emsam.train.losses import segmentation_loss
 from emsam.train.modes import choose_what_learns, parameter_groups
-from emsam.train.run_directory import DONE, RUNNING, STOPPED, RunDirectory
+from emsam.train.progress import Clock, Progress
+from emsam.train.run_directory import DONE, STOPPED, RunDirectory
+from emsam.train.stop import StopRequest
 from emsam.train.targets import make_targets
+from emsam.train.team import Team, open_fabric
 
 _T = TypeVar("_T")
 
-HEARTBEAT = 1.0
-"""Seconds between two writings of ``status.json``."""
 
-
-@dataclass
-class Progress:
-    """Where a run stands; ``seconds`` counts the training of earlier processes too."""
-
-    step: int = 0
-    seconds: float = 0.0
-
-    def fraction(self, budget: TrainParams) -> float:
-        """Used part of the budget, in [0, 1]."""
-        parts = []
-        if budget.steps is not None:
-            parts.append(self.step / budget.steps)
-        if budget.minutes is not None:
-            parts.append(self.seconds / (60 * budget.minutes))
-        return min(1.0, max(parts))
-
-
-def train(run: RunDirectory) -> str:
-    """Carry the job in ``run`` to its end, or to the next signal.
+def train(run: RunDirectory, stop: StopRequest | None = None, *, device: int | None = None) -> str:
+    """Carry the job in ``run`` to its end, or until ``stop`` is asked for.
 
     The newest whole checkpoint is continued: the patches of a step depend on (seed, step) alone,
-    so on a CPU the curve equals that of a run that was never stopped.
+    so on a CPU the curve equals that of a run that was never stopped. Where torchrun started
+    several processes, each takes its share of every batch (:mod:`emsam.train.team`).
+
+    Parameters
+    ----------
+    device
+        Index of the GPU, where there are several and this process is alone.
 
     Returns
     -------
     str
-        ``"done"``, or ``"stopped"`` after SIGTERM or SIGINT: a checkpoint is written and the
-        same call goes on from it.
+        ``"done"``, or ``"stopped"``: a checkpoint is written and the same call goes on from it.
     """
-    params = run.params()
+    params, stop = run.params(), stop or StopRequest()
     budget = params.train
     torch.manual_seed(params.seed)
-    fabric = Fabric(accelerator=budget.accelerator, devices=1, precision=budget.precision)
+    fabric = open_fabric(params, device)
+    team = Team(fabric)
     volume = Volume(Path(run.inputs()["data"][0]["path"]))
     sampler = PatchSampler.of_job(volume, params)
-    validation = _validation_slices(volume, params)
+    validation = _validation_slices(volume, params) if team.leads else []
     checkpoint = run.newest_checkpoint()
-    model, optimizer = _setup(fabric, run, fresh=checkpoint is None)
+    model, optimizer = _setup(fabric, team, run, fresh=checkpoint is None)
     features = _cached_features(run, sampler)
     augmenter = Augmenter.of_job(params, fabric.device)
     progress = _resume(checkpoint, fabric, model, optimizer) if checkpoint else Progress()
-    logged = run.mend_metrics()
-    clock = _Clock(run, progress, budget)
+    logged = run.mend_metrics() if team.leads else 0
+    clock = Clock(run, progress, budget, leads=team.leads)
 
-    read = partial(_read_batch, sampler, augmenter, features, budget.batch_size)
-    with _stop_on_signal() as stop, _prefetch(read, progress.step) as batches:
-        while (fraction := progress.fraction(budget)) < 1 and not stop:
+    own = team.share(budget.batch_size)
+    read = partial(_read_batch, sampler, augmenter, features, budget.batch_size, own)
+    with _prefetch(read, progress.step) as batches:
+        while True:
+            stopping, progress.seconds = team.agree(bool(stop), progress.seconds)
+            fraction = progress.fraction(budget)
+            if stopping or fraction >= 1:
+                break
             began = time.monotonic()
             _set_learning_rates(optimizer, budget, fraction)
-            loss, norm = _step(fabric, model, optimizer, params, *next(batches))
+            loss, norm = _step(fabric, team, model, optimizer, params, *next(batches))
             progress.step += 1
             progress.seconds += time.monotonic() - began
-            line: dict[str, Any] = {"step": progress.step, "seconds": round(progress.seconds, 3)}
+            finished = progress.fraction(budget) >= 1
+            line = {"step": progress.step, "seconds": round(progress.seconds, 3)}
             line |= {"train/loss": loss, "train/gradient_norm": norm}
             line |= {"train/learning_rate": optimizer.param_groups[-1]["lr"]}
-            finished = progress.fraction(budget) >= 1
             if validation and (finished or progress.step % budget.validate_every == 0):
-                line |= _validate(model, volume, params, validation)
-            if progress.step > logged:
+                line |= _validate(model, volume, params, validation, clock)
+            if team.leads and progress.step > logged:
                 run.append_metrics(line)
             clock.tick(line)
-            if finished or stop or progress.step % budget.checkpoint_every == 0:
-                _save(run, fabric, model, optimizer, progress)
-    state = DONE if progress.fraction(budget) >= 1 else STOPPED
+            if finished or progress.step % budget.checkpoint_every == 0:
+                _save(run, fabric, team, model, optimizer, progress)
+                clock.beat()
+    if stopping and progress.step:
+        _save(run, fabric, team, model, optimizer, progress)
+    state = DONE if fraction >= 1 else STOPPED
     clock.write(state)
+    team.part()
     return state
 
 
 def _setup(
-    fabric: Fabric, run: RunDirectory, *, fresh: bool
+    fabric: Fabric, team: Team, run: RunDirectory, *, fresh: bool
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """Network, with the encoder's first weights where no checkpoint brings all, and optimiser."""
     params = run.params()
@@ -121,6 +115,7 @@ def _setup(
         vit = model.get_submodule("encoder.vit")
         load_encoder_weights(vit, Path(weights["path"]), weights["path_sha256"])
     choose_what_learns(model, budget)
+    model = team.join(model)
     if budget.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(parameter_groups(model, budget), fused=True)
@@ -143,20 +138,22 @@ def _read_batch(
     augmenter: Augmenter,
     features: FeatureCache | None,
     size: int,
+    own: slice,
     step: int,
 ) -> tuple[Tensor, Tensor, np.ndarray | None]:
-    """Images and ids on the device, and cached features.
+    """On the device images of a process's own samples and ids of all; own cached features.
 
     On a GPU this queues work on the default stream, as the training itself does: no batch is
     used before it is ready.
     """
     batch = sampler.batch(step, size)
     images, ids = augmenter(batch, step)
-    return images, ids, features.read(batch.places) if features else None
+    return images[own], ids, features.read(batch.places[own]) if features else None
 
 
 def _step(
     fabric: Fabric,
+    team: Team,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     params: Params,
@@ -172,12 +169,12 @@ def _step(
     target, known = make_targets(ids, params)
     outputs = model(images.contiguous(memory_format=layout), *known_features)
     logits = [
-        each.float().contiguous()  # as the targets lie in memory
+        team.gather(each.float().contiguous())  # as the targets lie in memory
         for each in (outputs if isinstance(outputs, list) else [outputs])
     ]
     loss = segmentation_loss(logits, target, known, maps=params.maps, params=params.settled_loss)
     optimizer.zero_grad(set_to_none=True)
-    fabric.backward(loss)
+    fabric.backward(loss * team.size)  # DDP takes the mean over processes
     norm = fabric.clip_gradients(
         model, optimizer, max_norm=params.train.clip, error_if_nonfinite=False
     )
@@ -203,11 +200,12 @@ def _set_learning_rates(
 
 
 def _validate(
-    model: nn.Module, volume: Volume, params: Params, slices: list[int]
+    model: nn.Module, volume: Volume, params: Params, slices: list[int], clock: Clock
 ) -> dict[str, float]:
     """Mean scores on a few validation slices, each seen once."""
     quick = params.segment.model_copy(update={"augmentations": 1})
-    results = evaluate_slices(model, volume, params.model_copy(update={"segment": quick}), slices)
+    quick_params = params.model_copy(update={"segment": quick})
+    results = evaluate_slices(model, volume, quick_params, slices, lambda *_: clock.beat())
     means = summarize([(each.z, each.scores) for each in results], params.evaluate)
     return {f"val/{mean['metric']}": mean["mean"] for mean in means}
 
@@ -227,10 +225,13 @@ def _validation_slices(volume: Volume, params: Params) -> list[int]:
 def _save(
     run: RunDirectory,
     fabric: Fabric,
+    team: Team,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
+    if not team.leads:
+        return
     network = _unwrapped(model)
     trainer = {
         "optimizer": optimizer.state_dict(),
@@ -239,6 +240,7 @@ def _save(
         "step": progress.step,
         "seconds": progress.seconds,
         "torch_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all(),
     }
     keep = run.params().train.keep_checkpoints
     run.save_checkpoint(progress.step, merged_state(network), trainer, keep=keep)
@@ -253,36 +255,14 @@ def _resume(
     optimizer.load_state_dict(trainer["optimizer"])
     fabric.strategy.precision.load_state_dict(trainer["scaler"])
     torch.set_rng_state(trainer["torch_rng"])
+    if len(trainer.get("cuda_rng", ())) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(trainer["cuda_rng"])
     return Progress(trainer["step"], trainer["seconds"])
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The network in Fabric's wrapper."""
     return cast("nn.Module", model.module)
-
-
-class _Stop:
-    """Becomes true when the process is asked to stop; the step in hand is finished first."""
-
-    asked = False
-
-    def __bool__(self) -> bool:
-        return self.asked
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[_Stop]:
-    stop = _Stop()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -299,38 +279,3 @@ def _prefetch(read: Callable[[int], _T], first: int) -> Iterator[Iterator[_T]]:
                 yield now.result()
 
         yield batches()
-
-
-class _Clock:
-    """Keeps ``status.json`` fresh and prints a line now and then."""
-
-    def __init__(self, run: RunDirectory, progress: Progress, budget: TrainParams) -> None:
-        self._run, self._progress, self._budget = run, progress, budget
-        self._first_step, self._started = progress.step, time.time()
-        self._line: dict[str, Any] = {}
-        self._last = 0.0
-        self.write(RUNNING)
-
-    def tick(self, line: dict[str, Any]) -> None:
-        self._line |= line
-        if time.time() - self._last >= HEARTBEAT or len(line) > 5:
-            self.write(RUNNING)
-
-    def write(self, state: str) -> None:
-        """Write the status and print it."""
-        self._last = time.time()
-        elapsed = self._last - self._started
-        steps = self._progress.step - self._first_step
-        self._run.write_status(
-            state=state,
-            pid=os.getpid(),
-            started=self._started,
-            step=self._progress.step,
-            steps=self._budget.steps,
-            fraction=round(self._progress.fraction(self._budget), 4),
-            seconds=round(self._progress.seconds, 2),
-            steps_per_second=round(steps / elapsed, 3) if elapsed > 0 else 0.0,
-            metrics={key: value for key, value in self._line.items() if "/" in key},
-        )
-        loss = self._line.get("train/loss", float("nan"))
-        print(f"{state} step {self._progress.step} loss {loss:.4f}", flush=True)

@@ -24,6 +24,8 @@ from emsam.settings import Settings
 from emsam.train.features import compute_features, feature_key, features_path
 from emsam.train.provenance import describe_inputs
 from emsam.train.run_directory import RunDirectory
+from emsam.train.slots import require_slots, slot_names
+from emsam.train.team import require_shares
 
 
 def prepare_run(
@@ -46,10 +48,13 @@ def prepare_run(
     InputError
         What would stop the training, found before anything is written: no such volume, no labels
         of the task, patches larger than slices, widths that do not fit, a GPU that is not here,
-        a volume that changed since it was published, or a folder that holds another run.
+        a volume that changed since it was published, a batch that the devices cannot share, or a
+        folder that holds another run.
     """
     volume = Volume(settings.volume_path(params.data.name))
     check_trainable(volume, params)
+    require_shares(params.train.batch_size, settings.devices)
+    require_slots(slot_names(params.train, settings.cpu_slots), settings.devices)
     digest = folder_digest(volume.path)
     if version not in (None, digest):
         raise InputError(

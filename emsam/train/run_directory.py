@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -36,7 +37,10 @@ from emsam.documents import finite_or_none, try_lock, whole_folder, write_whole
 from emsam.errors import InputError
 from emsam.params import Params, SegmentParams, dump_params, load_params
 
-DONE, STOPPED, FAILED, RUNNING = "done", "stopped", "failed", "running"
+NEW, WAITING, STARTING, RUNNING = "new", "waiting", "starting", "running"
+DONE, STOPPED, FAILED = "done", "stopped", "failed"
+ACTIVE = (WAITING, STARTING, RUNNING)
+"""States in which a process works for the run."""
 
 _PLACES = ("data", "weights", "features")
 """Inputs that may lie in another place when a run goes on."""
@@ -187,10 +191,15 @@ class RunDirectory:
         try:
             return json.loads(self.status_file.read_text())
         except FileNotFoundError:
-            return {"state": "new", "step": 0}
+            return {"state": NEW, "step": 0}
 
     def write_status(self, **fields: Any) -> None:
         write_whole(self.status_file, json.dumps(fields | {"heartbeat": time.time()}) + "\n")
+
+    def update_status(self, **fields: Any) -> None:
+        """Write ``fields`` over what the status says; an error of before is over."""
+        kept = {key: value for key, value in self.status().items() if key != "error"}
+        self.write_status(**kept | fields)
 
     def trials(self) -> list[dict[str, Any]]:
         """Lines of ``tuning.jsonl``."""
@@ -230,21 +239,33 @@ class RunDirectory:
             return
         self.checkpoints.mkdir(exist_ok=True)
         with whole_folder(final) as folder:  # a torn one goes: its step came again after a resume
-            save_file(
-                {name: tensor.contiguous() for name, tensor in model.items()},
-                folder / "model.safetensors",
-            )
-            torch.save(trainer, folder / "trainer.pt")
-            (folder / "params.yaml").write_text(dump_params(self.params()))
-            digests = {
-                path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-                for path in sorted(folder.iterdir())
-            }
-            manifest = json.dumps({"step": step, "files": digests}, indent=2)
-            (folder / "manifest.json").write_text(manifest + "\n")
+            try:
+                self._fill_checkpoint(folder, step, model, trainer)
+            except Exception as error:
+                if not _is_full(folder, error):
+                    raise
+                raise OSError(
+                    errno.ENOSPC, f"no space left for the checkpoint of step {step}", str(self.path)
+                ) from error
         whole = [folder for folder in self._checkpoint_folders() if _is_whole(folder)]
         for old in whole[:-keep]:
             shutil.rmtree(old)
+
+    def _fill_checkpoint(
+        self, folder: Path, step: int, model: dict[str, Tensor], trainer: dict[str, Any]
+    ) -> None:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in model.items()},
+            folder / "model.safetensors",
+        )
+        torch.save(trainer, folder / "trainer.pt")
+        (folder / "params.yaml").write_text(dump_params(self.params()))
+        digests = {
+            path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+            for path in sorted(folder.iterdir())
+        }
+        manifest = json.dumps({"step": step, "files": digests}, indent=2)
+        (folder / "manifest.json").write_text(manifest + "\n")
 
     def require_checkpoint(self) -> Path:
         """Newest whole checkpoint; raises :class:`InputError` where there is none."""
@@ -274,6 +295,13 @@ class RunDirectory:
 
 def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Whether a disk was full; torch and safetensors say so in errors of their own."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "os error 28" in str(error) or shutil.disk_usage(folder).free < 1 << 16
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:

@@ -53,13 +53,19 @@ def run_after(
     return done
 
 
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real Prefect server on SQLite."""
+
     home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
     with (home / "server.log").open("wb") as log:
         server = subprocess.Popen(
@@ -74,11 +80,11 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield api
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def _wait_until_healthy(api: str, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(1800):
+    for _ in range(9000):
         assert server.poll() is None, "the Prefect server ended"
         try:
             urllib.request.urlopen(f"{api}/health", timeout=1)

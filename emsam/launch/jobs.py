@@ -1,0 +1,114 @@
+"""Jobs as their run directories tell them: what runs, how far, where; and how to stop one."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emsam.errors import InputError
+from emsam.launch.trainer import end_recorded
+from emsam.settings import Settings
+from emsam.train.processes import find_process
+from emsam.train.run_directory import ACTIVE, RunDirectory
+
+KILLED, HANGS = "killed", "hangs"
+"""States that a trainer cannot write itself."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of ``emsam jobs``."""
+
+    id: str
+    run: str
+    state: str
+    slots: list[str]
+    host: str
+    pid: int | None
+    step: int
+    steps: int | None
+    steps_per_second: float
+    seconds_left: float | None
+    loss: float | None
+    heartbeat_age: float | None
+    note: str
+
+
+def list_jobs(settings: Settings, count: int) -> list[Job]:
+    """Running jobs, then the ``count`` that ended last, of the run directories in ``runs_root``."""
+    runs = [RunDirectory(path.parent) for path in settings.runs_root.glob("*/status.json")]
+    jobs = sorted(
+        (describe_job(run, settings) for run in runs), key=lambda job: job.heartbeat_age or math.inf
+    )
+    active = [job for job in jobs if job.state in (*ACTIVE, HANGS)]
+    return active + [job for job in jobs if job not in active][:count]
+
+
+def describe_job(run: RunDirectory, settings: Settings) -> Job:
+    """What a run's status says, and whether its process still lives."""
+    status = run.status()
+    heartbeat = status.get("heartbeat")
+    age = None if heartbeat is None else max(0.0, time.time() - heartbeat)
+    state = _state(status, age, settings)
+    return Job(
+        id=run.name,
+        run=str(run.path),
+        state=state,
+        slots=status.get("slots") or [],
+        host=status.get("host", ""),
+        pid=status.get("pid"),
+        step=status["step"],
+        steps=status.get("steps"),
+        steps_per_second=status.get("steps_per_second", 0.0),
+        seconds_left=seconds_left(status) if state in ACTIVE else None,
+        loss=status.get("metrics", {}).get("train/loss"),
+        heartbeat_age=age,
+        note=" ".join(str(status.get("error") or status.get("note") or "").split()),
+    )
+
+
+def seconds_left(status: dict[str, Any]) -> float | None:
+    """Time that a run's budget will still take, as fast as it was."""
+    used = status.get("fraction")
+    return status["seconds"] * (1 - used) / used if used else None
+
+
+def stop_job(name: str, settings: Settings) -> Job:
+    """End the process that trains a run; it saves first. Waits until it is gone.
+
+    Parameters
+    ----------
+    name
+        Of a run in ``runs_root``, or a run directory.
+
+    Raises
+    ------
+    InputError
+        No such run, or nobody trains it on this host.
+    """
+    run = RunDirectory(settings.runs_root / name)
+    if not run.exists():
+        run = RunDirectory(Path(name)).require()
+    status = run.status()
+    state = status["state"]
+    if state in ACTIVE and status.get("host", socket.gethostname()) != socket.gethostname():
+        raise InputError(f"{run.path}: is trained on {status['host']}; stop it there")
+    if state not in ACTIVE or find_process(status) is None:
+        raise InputError(f"{run.path}: nobody trains it now (state {state}); see 'emsam jobs'")
+    end_recorded(run, settings.grace_seconds)
+    return describe_job(run, settings)
+
+
+def _state(status: dict[str, Any], age: float | None, settings: Settings) -> str:
+    """The state that is written, unless its process cannot write any more."""
+    state = str(status["state"])
+    here = status.get("host", socket.gethostname()) == socket.gethostname()
+    if state not in ACTIVE:
+        return state
+    if here and find_process(status) is None:
+        return KILLED
+    return HANGS if age is not None and age > settings.heartbeat_seconds else state

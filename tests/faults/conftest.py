@@ -1,0 +1,270 @@
+"""Flows with faults in them, and what must be true after each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from emsam.documents import try_lock
+from emsam.train.run_directory import RunDirectory
+from tests.conftest import Laboratory, make_laboratory, overrides
+from tests.flows.conftest import prefect_api, synthesize
+
+__all__ = ["prefect_api"]
+
+STEPS = 40
+JOB = (f"train.steps={STEPS}", "train.batch_size=2", "train.checkpoint_every=5")
+INJECTED = Path(__file__).parent / "injected"
+PATIENCE = 400.0
+"""Seconds after which a test gives up waiting; nothing is decided by it."""
+FLOW = """
+import sys
+from emsam.params import load_params
+from flows.fine_tune import fine_tune
+fine_tune(load_params(None, sys.argv[1:]))
+"""
+FINAL = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+"""What MLflow says of a state of the run directory."""
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    """Poll until ``condition`` is true; returns what it gave."""
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end, f"{what} never came"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass
+class Job:
+    """A fine-tuning job with folders of its own in a laboratory that all share."""
+
+    lab: Laboratory
+    path: Path
+    settings: dict[str, str]
+    items: tuple[str, ...] = JOB
+
+    @property
+    def environment(self) -> dict[str, str]:
+        places = {"EMSAM_RUNS_ROOT": str(self.path / "runs"), "FAULT_FOLDER": str(self.path)}
+        path = os.pathsep.join(filter(None, [str(INJECTED), os.environ.get("PYTHONPATH", "")]))
+        home = {"PREFECT_HOME": str(self.path / "prefect"), "PYTHONPATH": path}
+        return self.lab.environment | home | places | {"EMSAM_SYNC_SECONDS": "1"} | self.settings
+
+    @property
+    def options(self) -> list[str]:
+        return overrides(*self.items)[1::2]
+
+    def fine_tune(self, **fault: str) -> subprocess.Popen[bytes]:
+        """Start the flow as a worker does: in a process group of its own, output to a file."""
+        command = [sys.executable, "-c", FLOW, "data.name=tiny", *self.options]
+        return self.start(command, **fault)
+
+    def start_train(self) -> subprocess.Popen[bytes]:
+        """Start 'emsam train', as a terminal does."""
+        return self.start(self.lab.command("train", "--data", "tiny", *overrides(*self.items)))
+
+    def start(self, command: list[str], **fault: str) -> subprocess.Popen[bytes]:
+        with (self.path / "log").open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=self.lab.path, env=self.environment | fault,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def emsam(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.lab.command(*words), cwd=self.lab.path, env=self.environment,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == status, f"{words}: {done.stdout}\n{done.stderr}"
+        return done
+
+    def train(self, status: int = 0) -> str:
+        """Bring it to its end without Prefect, which takes longer to start; returns errors."""
+        done = self.emsam("train", "--data", "tiny", *overrides(*self.items), status=status)
+        return done.stderr
+
+    def log(self) -> str:
+        return (self.path / "log").read_text()
+
+    def run(self) -> RunDirectory:
+        """The one run directory of the job."""
+        (path,) = wait_for(lambda: list((self.path / "runs").glob("*/inputs.json")), "the run")
+        return RunDirectory(path.parent)
+
+    def status(self) -> dict[str, Any]:
+        return self.run().status()
+
+    def wait_until(self, state: str, step: int = 0) -> dict[str, Any]:
+        """Until the status says ``state`` at ``step`` or later."""
+
+        def reached() -> dict[str, Any] | None:
+            status = self.status()
+            return status if status["state"] == state and status["step"] >= step else None
+
+        return dict(wait_for(reached, f"{state} at step {step}: {self.log()}"))
+
+    def wait_held(self) -> None:
+        wait_for((self.path / "held").exists, f"the fault: {self.log()}")
+
+    def release(self) -> None:
+        (self.path / "go").touch()
+
+    def newest_step(self) -> int:
+        checkpoint = self.run().newest_checkpoint()
+        return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
+
+    def weights(self) -> str:
+        """sha256 of the newest checkpoint's weights."""
+        manifest = json.loads((self.run().require_checkpoint() / "manifest.json").read_text())
+        return str(manifest["files"]["model.safetensors"]["sha256"])
+
+    def losses(self) -> list[tuple[int, float]]:
+        return [(line["step"], line["train/loss"]) for line in self.run().metrics()]
+
+
+def processes_of(lab: Laboratory) -> list[psutil.Process]:
+    """Flows, agents and trainers that work in a laboratory."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd", "status"]):
+        if process.info["cwd"] == str(lab.path) and process.info["status"] != "zombie":
+            found.append(process)
+    return found
+
+
+def ask_prefect(lab: Laboratory, path: str, body: dict[str, Any] | None = None) -> Any:
+    request = urllib.request.Request(
+        f"{lab.prefect_api}{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    return json.loads(urllib.request.urlopen(request, timeout=60).read())
+
+
+def slots_in_use(lab: Laboratory) -> int:
+    """Of Prefect's limit for this host's CPUs."""
+    limit = ask_prefect(lab, f"/v2/concurrency_limits/emsam-{socket.gethostname()}-cpu")
+    return int(limit["active_slots"])
+
+
+def newest_flow_state(lab: Laboratory) -> str:
+    (flow_run,) = ask_prefect(lab, "/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})
+    return str(flow_run["state_type"])
+
+
+def mirrored(client: MlflowClient, run: RunDirectory) -> Any:
+    """The MLflow run of a run directory; fails if there are two."""
+    experiment = client.get_experiment_by_name("emsam")
+    assert experiment is not None
+    (found,) = client.search_runs(
+        [experiment.experiment_id], f"tags.`emsam.key` = '{run.inputs()['id']}'"
+    )
+    return found
+
+
+def local_client(lab: Laboratory) -> MlflowClient:
+    uri = f"sqlite:///{lab.path / '.emsam' / 'mlflow.db'}"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def assert_settled(
+    job: Job, state: str, *, flow: tuple[str, ...], client: MlflowClient | None = None
+) -> None:
+    """No process, no slot; Prefect, MLflow, the run directory and DVC agree on ``state``."""
+    lab, run = job.lab, job.run()
+    wait_for(lambda: not processes_of(lab), f"the end of {processes_of(lab)}")
+    for lock in (lab.path / ".emsam" / "slots").glob("*.lock"):
+        with try_lock(lock) as free:
+            assert free, lock
+    assert slots_in_use(lab) == 0
+    assert run.status()["state"] == state, job.log()
+    assert newest_flow_state(lab) in flow
+    client = client or local_client(lab)
+    found = mirrored(client, run)
+    assert found.info.status == FINAL[state]
+    assert found.data.tags["emsam.state"] == state
+    history = client.get_metric_history(found.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in history] == job.losses()
+    (version,) = lab.json("data", "log", "tiny")
+    assert version["digest"] == run.inputs()["data"][0]["digest"]
+    assert lab.git("status", "--porcelain") == ""
+    assert lab.git("worktree", "list").count("\n") == 0
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Laboratory:
+    """A laboratory with a published volume and a Prefect server."""
+    lab = make_laboratory(tmp_path_factory.mktemp("published"))
+    lab.prefect_api = prefect_api
+    synthesize(lab)
+    lab.run("data", "publish", "tiny")
+    return lab
+
+
+@pytest.fixture(scope="session")
+def whole(published: Laboratory, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """The job of all these tests, never disturbed."""
+    job = Job(published, tmp_path_factory.mktemp("whole"), {})
+    job.train()
+    return job
+
+
+@pytest.fixture
+def make_job(published: Laboratory, tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Makes jobs; what is left of them in the end is killed."""
+    count = 0
+
+    def make(*items: str, **settings: str) -> Job:
+        nonlocal count
+        count += 1
+        path = tmp_path / f"job-{count}"
+        path.mkdir()
+        return Job(published, path, settings, (*JOB, *items))
+
+    yield make
+    for process in processes_of(published):
+        process.kill()
+
+
+@pytest.fixture
+def job(make_job: Callable[..., Job]) -> Job:
+    return make_job()
+
+
+def trainer_of(job: Job) -> psutil.Process:
+    """The process that the status names."""
+    return psutil.Process(job.status()["pid"])
+
+
+def end_of(process: subprocess.Popen[bytes]) -> int:
+    """Its exit status, once it has ended."""
+    return process.wait(PATIENCE)
+
+
+def terminate(flow: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the process group, as a Prefect worker cancels."""
+    os.killpg(flow.pid, signal.SIGTERM)
+
+
+def assert_goes_on(job: Job, whole: Job) -> None:
+    """The same job again ends as the one that was never disturbed, to the bit."""
+    job.release()
+    job.train()
+    assert job.losses() == whole.losses()
+    assert job.weights() == whole.weights()
