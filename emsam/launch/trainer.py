@@ -13,7 +13,8 @@ import psutil
 from emsam.launch.watchdog import Watchdog
 from emsam.settings import Settings
 from emsam.train.processes import find_process
-from emsam.train.run_directory import ACTIVE, FAILED, RunDirectory
+from emsam.train.run_directory import ACTIVE, DONE, FAILED, STOPPED, RunDirectory
+from emsam.train.stop import EXIT_STOPPED
 
 POLL = 0.25
 
@@ -42,13 +43,12 @@ class Trainer:
             watchdog.reset()
             while (code := process.poll()) is None:
                 if watchdog.look():
-                    return self._end(process)
+                    return self._reached(process, self._end(process))
                 time.sleep(POLL)
-            watchdog.look()
-            return code
+            watchdog.report()
+            return self._reached(process, code)
         except BaseException:
-            code = self._end(process)
-            if code == -signal.SIGKILL:
+            if self._reached(process, self._end(process)) == -signal.SIGKILL:
                 self._run.update_status(state=FAILED, error="it did not stop in time; killed")
             raise
 
@@ -62,6 +62,13 @@ class Trainer:
         }
         words = [str(word) for option in options.items() for word in option]
         return [sys.executable, "-m", "emsam.train", str(self._run.path), *words]
+
+    def _reached(self, process: subprocess.Popen[bytes], code: int) -> int:
+        """Its exit status; one that was killed on its way out had said already how far it came."""
+        status = self._run.status()
+        if code < 0 and status.get("pid") == process.pid:
+            return {DONE: 0, STOPPED: EXIT_STOPPED}.get(status["state"], code)
+        return code
 
     def _end(self, process: subprocess.Popen[bytes]) -> int:
         """SIGTERM, then SIGKILL once the grace period is over; returns the exit status."""

@@ -35,13 +35,18 @@ class Watchdog:
         self._changed = time.monotonic()
         self._trains_since: float | None = None
 
-    def look(self) -> bool:
-        """Report a changed status; whether the trainer has to end."""
-        status, now = self._run.status(), time.monotonic()
+    def report(self) -> dict[str, Any]:
+        """Report the status if it changed; returns it."""
+        status = self._run.status()
         if status.get("heartbeat") not in (None, self._seen):
-            self._seen, self._changed = status["heartbeat"], now
+            self._seen, self._changed = status["heartbeat"], time.monotonic()
             if self._watch:
                 self._watch(status)
+        return status
+
+    def look(self) -> bool:
+        """Report a changed status; whether the trainer has to end."""
+        status, now = self.report(), time.monotonic()
         trains = status["state"] == RUNNING
         if trains and self._trains_since is None:
             self._trains_since = now

@@ -54,7 +54,8 @@ def train(run: RunDirectory, stop: StopRequest | None = None, *, device: int | N
     str
         ``"done"``, or ``"stopped"``: a checkpoint is written and the same call goes on from it.
     """
-    params, stop = run.params(), stop or StopRequest()
+    params = run.params()
+    stop = StopRequest() if stop is None else stop  # one that is not asked for is false
     budget = params.train
     torch.manual_seed(params.seed)
     fabric = open_fabric(params, device)

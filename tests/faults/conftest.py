@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -163,9 +164,10 @@ def slots_in_use(lab: Laboratory) -> int:
     return int(limit["active_slots"])
 
 
-def newest_flow_state(lab: Laboratory) -> str:
-    (flow_run,) = ask_prefect(lab, "/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})
-    return str(flow_run["state_type"])
+def flow_state(job: Job) -> str:
+    """Of the job's newest flow run."""
+    newest = re.findall(r"/flow-run/([0-9a-f-]{36})", job.log())[-1]
+    return str(ask_prefect(job.lab, f"/flow_runs/{newest}")["state_type"])
 
 
 def mirrored(client: MlflowClient, run: RunDirectory) -> Any:
@@ -194,7 +196,7 @@ def assert_settled(
             assert free, lock
     assert slots_in_use(lab) == 0
     assert run.status()["state"] == state, job.log()
-    assert newest_flow_state(lab) in flow
+    assert flow_state(job) in flow
     client = client or local_client(lab)
     found = mirrored(client, run)
     assert found.info.status == FINAL[state]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,8 +32,11 @@ def test_two_processes_have_the_losses_of_one_with_twice_the_batch(
 
 
 def test_two_hosts_train_one_run(make_job: Callable[..., Job], whole: Job) -> None:
-    job = make_job(EMSAM_DEADLINE_MINUTES="0.0001")
-    job.train(status=75)  # prepares it
+    job = make_job()
+    prepared = job.path / "runs" / whole.run().name
+    prepared.mkdir(parents=True)
+    for name in ("params.yaml", "inputs.json"):
+        shutil.copy(whole.run().path / name, prepared)
     place = f"127.0.0.1:{free_port()}"
     hosts = [start_host(job, number, place) for number in (0, 1)]
     assert [end_of(host) for host in hosts] == [0, 0], job.log()
