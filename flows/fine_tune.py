@@ -64,10 +64,10 @@ def _slots(run: RunDirectory, settings: Settings, log: Any) -> Iterator[None]:
     total = len(slot_names(budget, settings.cpu_slots))
     try:
         with host_slots(kind, total, settings.devices, report):
+            report.end()
             yield
-    except BaseException:
-        report.give_up()
-        raise
+    finally:
+        report.end()
 
 
 class _Queued:
@@ -86,8 +86,8 @@ class _Queued:
             if free:
                 self._run.update_status(**self._me, state=WAITING, slots=[], note=note)
 
-    def give_up(self) -> None:
-        """The status must not go on to say that it waits."""
+    def end(self) -> None:
+        """The status must not go on to say that the flow waits."""
         status = self._run.status()
         if status["state"] == WAITING and status.get("pid") == self._me["pid"]:
             self._run.update_status(state=STOPPED, note=None)

@@ -19,7 +19,8 @@ from prefect.settings import get_current_settings
 
 _LEASE = 60.0
 """Seconds after which Prefect frees the slot of a flow that was killed; its smallest."""
-_ASK_EVERY = 5.0
+_ASK_EVERY = 10.0
+"""Seconds; a slow server may grant a slot that is no longer asked for, until its lease ends."""
 
 
 def has_server() -> bool:

@@ -20,13 +20,13 @@ LEFT = 24 << 10
 def test_a_trainer_that_hangs_is_killed_and_the_run_can_go_on(
     make_job: Callable[..., Job], whole: Job
 ) -> None:
-    job = make_job(EMSAM_HEARTBEAT_SECONDS="8", EMSAM_GRACE_SECONDS="1")
+    job = make_job(EMSAM_HEARTBEAT_SECONDS="12", EMSAM_GRACE_SECONDS="1")
     flow = job.fine_tune(FAULT="hold-step-7")
     job.wait_held()
     trainer_of(job).suspend()
     assert end_of(flow) != 0
     assert_settled(job, "failed", flow=("FAILED",))
-    assert job.status()["error"] == "no heartbeat for 8 s; killed by SIGKILL"
+    assert job.status()["error"] == "no heartbeat for 12 s; killed by SIGKILL"
     assert "the same command goes on from step 5" in job.log()
     assert_goes_on(job, whole)
 
