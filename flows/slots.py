@@ -7,20 +7,25 @@ happens to a server or a flow, is the trainer's own file lock.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import get_current_settings
 
+from emsam.errors import InputError
+
 _LEASE = 60.0
 """Seconds after which Prefect frees the slot of a flow that was killed; its smallest."""
-_ASK_EVERY = 10.0
-"""Seconds; a slow server may grant a slot that is no longer asked for, until its lease ends."""
+_ASK_EVERY = 2.0
+_ANSWER = 30.0
+"""Seconds for a slow server; a slot that it grants later is free again when its lease ends."""
 
 
 def has_server() -> bool:
@@ -43,30 +48,42 @@ def host_slots(kind: str, total: int, count: int, waiting: Callable[[str], Any])
         Called with a sentence again and again while no slot is free.
     """
     name = f"emsam-{socket.gethostname()}-{kind}"
-    limit = _find_or_create(name, total)
     with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(
-                    concurrency(
-                        name, occupy=count, timeout_seconds=_ASK_EVERY, lease_duration=_LEASE,
-                        strict=True, raise_on_lease_renewal_failure=False,
-                    )
-                )  # fmt: skip
-                break
-            except TimeoutError:
-                waiting(f"waiting for {count} of {limit} slots of '{name}' in Prefect")
+        while not (_has_room(name, total, count) and _enter(stack, name, count)):
+            waiting(f"waiting for {count} free slots of '{name}' in Prefect")
+            time.sleep(_ASK_EVERY)
         yield
 
 
-def _find_or_create(name: str, total: int) -> int:
+def _enter(stack: ExitStack, name: str, count: int) -> bool:
+    """Whether the slots were still free; Prefect logs an error if not, so look before."""
+    held = concurrency(
+        name, occupy=count, timeout_seconds=_ANSWER, lease_duration=_LEASE,
+        strict=True, raise_on_lease_renewal_failure=False,
+    )  # fmt: skip
+    try:
+        stack.enter_context(held)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _has_room(name: str, total: int, count: int) -> bool:
+    limit = _find_or_create(name, total)
+    if limit.active and limit.limit < count:
+        raise InputError(
+            f"EMSAM_DEVICES = {count}: the Prefect limit '{name}' has {limit.limit} slots; ask for "
+            "fewer devices, or raise it with 'prefect gcl update'"
+        )
+    return not limit.active or limit.active_slots + count <= limit.limit
+
+
+def _find_or_create(name: str, total: int) -> GlobalConcurrencyLimitResponse:
     with get_client(sync_client=True) as client:
-        try:
-            return client.read_global_concurrency_limit_by_name(name).limit
-        except ObjectNotFound:
-            pass
+        with suppress(ObjectNotFound):
+            return client.read_global_concurrency_limit_by_name(name)
         with suppress(ObjectAlreadyExists):  # another job was quicker
             client.create_global_concurrency_limit(
                 GlobalConcurrencyLimitCreate(name=name, limit=total)
             )
-        return total
+        return client.read_global_concurrency_limit_by_name(name)

@@ -12,7 +12,7 @@ from emsam.train.run_directory import RUNNING, RunDirectory
 Watch = Callable[[dict[str, Any]], None]
 """Called with the status whenever it changed."""
 
-_START = 60.0
+_START = 300.0
 """Seconds that a start may at least take: imports, weights."""
 
 

@@ -21,7 +21,7 @@ def test_a_second_job_waits_for_the_slot_then_runs(make_job: Callable[..., Job])
     first.wait_until("running", step=2)
     two = second.fine_tune()
     waiting = second.wait_until("waiting")
-    assert "waiting for 1 of 1 slots" in waiting["note"]
+    assert "waiting for 1 free slots of" in waiting["note"]
     assert slots_in_use(first.lab) == 1
 
     running = row(first)
