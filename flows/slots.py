@@ -13,13 +13,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.actions import (
+    GlobalConcurrencyLimitCreate,
+    GlobalConcurrencyLimitUpdate,
+)
 from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import get_current_settings
-
-from emsam.errors import InputError
 
 _LEASE = 60.0
 """Seconds after which Prefect frees the slot of a flow that was killed; its smallest."""
@@ -37,8 +38,7 @@ def has_server() -> bool:
 def host_slots(kind: str, total: int, count: int, waiting: Callable[[str], Any]) -> Iterator[None]:
     """Hold ``count`` slots of this host's ``kind`` while the context is open.
 
-    The limit is made with ``total`` slots when it is first needed; from then on it is what people
-    set it to in Prefect.
+    The limit has ``total`` slots, as this host's settings say, whatever it had before.
 
     Parameters
     ----------
@@ -69,18 +69,18 @@ def _enter(stack: ExitStack, name: str, count: int) -> bool:
 
 
 def _has_room(name: str, total: int, count: int) -> bool:
-    limit = _find_or_create(name, total)
-    if limit.active and limit.limit < count:
-        raise InputError(
-            f"EMSAM_DEVICES = {count}: the Prefect limit '{name}' has {limit.limit} slots; ask for "
-            "fewer devices, or raise it with 'prefect gcl update'"
-        )
+    limit = _limit_of(name, total)
     return not limit.active or limit.active_slots + count <= limit.limit
 
 
-def _find_or_create(name: str, total: int) -> GlobalConcurrencyLimitResponse:
+def _limit_of(name: str, total: int) -> GlobalConcurrencyLimitResponse:
+    """The limit, made or changed to ``total`` slots."""
     with get_client(sync_client=True) as client:
         with suppress(ObjectNotFound):
+            limit = client.read_global_concurrency_limit_by_name(name)
+            if limit.limit == total:
+                return limit
+            client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(limit=total))
             return client.read_global_concurrency_limit_by_name(name)
         with suppress(ObjectAlreadyExists):  # another job was quicker
             client.create_global_concurrency_limit(

@@ -30,7 +30,7 @@ __all__ = ["prefect_api"]
 STEPS = 40
 JOB = (f"train.steps={STEPS}", "train.batch_size=2", "train.checkpoint_every=5")
 INJECTED = Path(__file__).parent / "injected"
-PATIENCE = 400.0
+PATIENCE = 200.0
 """Seconds after which a test gives up waiting; nothing is decided by it."""
 FLOW = """
 import sys
@@ -147,6 +147,14 @@ def processes_of(lab: Laboratory) -> list[psutil.Process]:
         if process.info["cwd"] == str(lab.path) and process.info["status"] != "zombie":
             found.append(process)
     return found
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs; a zombie has ended and only waits to be counted."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def ask_prefect(lab: Laboratory, path: str, body: dict[str, Any] | None = None) -> Any:

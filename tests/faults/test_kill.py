@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 
-import psutil
 import pytest
 
 from tests.faults.conftest import (
@@ -14,6 +13,7 @@ from tests.faults.conftest import (
     assert_goes_on,
     assert_settled,
     end_of,
+    is_alive,
     processes_of,
     trainer_of,
     wait_for,
@@ -69,4 +69,4 @@ def test_no_process_of_a_team_outlives_its_agent(make_job: Callable[..., Job]) -
     flow.wait()
     assert len(team) == 2
     wait_for(lambda: not processes_of(job.lab), "the end of the team")
-    assert not [each for each in team if psutil.pid_exists(each.pid)]
+    assert not [each for each in team if is_alive(each)]
