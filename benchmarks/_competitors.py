@@ -64,20 +64,22 @@ class Network:
         if budget.minutes is not None:
             self.steps = max(1, round(60 * budget.minutes / self.step_seconds()))
 
-    def step_seconds(self, first: int = 10, last: int = 50) -> float:
-        """CPU time of a training step, all threads: other work hardly changes it."""
+    def step_seconds(self, first: int = 10, last: int = 40, repeats: int = 2) -> float:
+        """CPU time of a training step, all threads; the least, as other work only adds to it."""
+        spent = [self._cpu_seconds(last) - self._cpu_seconds(first) for _ in range(repeats)]
+        return min(spent) / (last - first) / cores()
+
+    def _cpu_seconds(self, steps: int) -> float:
         options = self.match.options
-        settings = Settings(data_root=options.work / "data")
+        params = self.match.params(f"model.name={self.model}", *_steps(steps))
         torch.set_num_threads(cores())
-        spent = []
-        for steps in (first, last):
-            params = self.match.params(f"model.name={self.model}", *_steps(steps))
-            with TemporaryDirectory(dir=options.work) as folder:
-                run = prepare_run(params, settings, Path(folder) / "run")
-                began = time.process_time()
-                train(run)
-                spent.append(time.process_time() - began)
-        return (spent[1] - spent[0]) / (last - first) / cores()
+        with TemporaryDirectory(dir=options.work) as folder:
+            run = prepare_run(
+                params, Settings(data_root=options.work / "data"), Path(folder) / "run"
+            )
+            began = time.process_time()
+            train(run)
+            return time.process_time() - began
 
     def __call__(self, seed: int) -> Result:
         """Train it and score it on the validation slices."""
