@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -76,26 +75,3 @@ def is_disk_full(error: BaseException) -> bool:
 def says_disk_full(message: str) -> bool:
     """Whether a library's words mean what :func:`is_disk_full` looks for."""
     return any(os.strerror(each) in message for each in (errno.ENOSPC, errno.EDQUOT))
-
-
-@contextmanager
-def try_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file for this process; yields ``False`` if another one holds it.
-
-    The kernel frees the lock when its holder dies, however it dies. The file stays.
-    """
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-@contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of a file for this process; waits while another one holds it."""
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -1,4 +1,4 @@
-"""A lock that says who holds it, on this machine or another."""
+"""Locks of files: the kernel's, and one that says who holds it, on this machine or another."""
 
 from __future__ import annotations
 
@@ -12,6 +12,29 @@ from pathlib import Path
 from typing import IO
 
 _POLL = 0.2
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file for this process; yields ``False`` if another one holds it.
+
+    The kernel frees the lock when its holder dies, however it dies. The file stays.
+    """
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file for this process; waits while another one holds it."""
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunInfo, RunTag
 
-from emsam.documents import hold_lock, write_whole
+from emsam.documents import write_whole
+from emsam.locks import hold_lock
 from emsam.params import flatten
 from emsam.registry.client import experiment_id, open_client
 from emsam.settings import Settings

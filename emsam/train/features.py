@@ -16,8 +16,9 @@ import torch
 import zarr
 
 from emsam.data.patches import PatchSampler, Place
-from emsam.documents import document_digest, try_lock
+from emsam.documents import document_digest
 from emsam.errors import InputError
+from emsam.locks import try_lock
 from emsam.model.build import build_model
 from emsam.model.sam_network import SamNetwork
 from emsam.params import Params

@@ -33,8 +33,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from emsam.data.digest import file_sha256
-from emsam.documents import finite_or_none, try_lock, whole_folder, write_whole
+from emsam.documents import finite_or_none, whole_folder, write_whole
 from emsam.errors import InputError
+from emsam.locks import try_lock
 from emsam.params import Params, SegmentParams, dump_params, load_params
 
 NEW, WAITING, STARTING, RUNNING = "new", "waiting", "starting", "running"

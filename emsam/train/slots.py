@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from emsam.documents import try_lock, write_whole
+from emsam.documents import write_whole
 from emsam.errors import InputError
+from emsam.locks import try_lock
 from emsam.params import TrainParams
 from emsam.train.stop import StopRequest
 

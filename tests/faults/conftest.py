@@ -20,7 +20,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from emsam.documents import try_lock
+from emsam.locks import try_lock
 from emsam.train.run_directory import RunDirectory
 from tests.conftest import Laboratory, make_laboratory, overrides
 from tests.flows.conftest import prefect_api, synthesize

@@ -23,8 +23,9 @@ from emsam.data.catalog.stacks import Joined
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.readers import Stack
 from emsam.data.store import Volume
-from emsam.documents import try_lock, whole_folder, write_whole
+from emsam.documents import whole_folder, write_whole
 from emsam.errors import InputError
+from emsam.locks import try_lock
 
 _BYTES_A_VOXEL = 16
 """An image of 8 bits and ids of 64, and as much again."""
