@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 from pydantic import Field
@@ -46,8 +48,8 @@ class Settings(BaseSettings):
     cpu_slots: int = Field(1, ge=1)
     """Jobs that this host's CPUs train at a time; each GPU always has one."""
     slots: Path | None = None
-    """Folder of the slots' locks; all who share a host's devices must name the same. Empty means a
-    folder in ``home``."""
+    """Folder of the slots' locks; all who share a host's devices must name the same. Empty means
+    one in the host's folder for temporary files, for each user and ``home``."""
     deadline_minutes: float | None = Field(None, gt=0)
     """Time that a job may train in one go; it stops at a checkpoint then."""
     heartbeat_seconds: float = Field(900, gt=0)
@@ -59,7 +61,11 @@ class Settings(BaseSettings):
 
     @property
     def slots_root(self) -> Path:
-        return self.slots or self.home / "slots"
+        if self.slots:
+            return self.slots
+        # not in home, which hosts may share: what is taken is a matter of one host
+        home = hashlib.sha256(str(self.home.absolute()).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"emsam-{os.getuid()}" / home
 
     @property
     def tracking_uri(self) -> str:

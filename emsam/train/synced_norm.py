@@ -28,7 +28,8 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         over, size = (0, 2, 3), distributed.get_world_size()
-        wide = x.float()  # in 16 bits the statistics would be too coarse
+        # in 16 bits the statistics would be too coarse
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         mean = _sum_over_processes(wide.mean(over)) / size
         centred = wide - mean[:, None, None]
         variance = _sum_over_processes(centred.square().mean(over)) / size

@@ -21,6 +21,7 @@ import pytest
 from mlflow import MlflowClient
 
 from emsam.locks import try_lock
+from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
 from tests.conftest import Laboratory, make_laboratory, overrides
 from tests.flows.conftest import prefect_api, synthesize
@@ -199,7 +200,7 @@ def assert_settled(
     """No process, no slot; Prefect, MLflow, the run directory and DVC agree on ``state``."""
     lab, run = job.lab, job.run()
     wait_for(lambda: not processes_of(lab), f"the end of {processes_of(lab)}")
-    for lock in (lab.path / ".emsam" / "slots").glob("*.lock"):
+    for lock in Settings(home=lab.path / ".emsam").slots_root.glob("*.lock"):
         with try_lock(lock) as free:
             assert free, lock
     assert slots_in_use(lab) == 0

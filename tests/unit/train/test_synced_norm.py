@@ -23,7 +23,7 @@ def group(tmp_path: Path) -> Iterator[None]:
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU()).double()
 
 
 def result(model: nn.Module, x: Tensor) -> list[Tensor]:
@@ -35,18 +35,18 @@ def result(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def test_one_process_has_what_torch_s_batch_norm_gives(group: None) -> None:
-    x = torch.rand(4, 1, 9, 8) * 50 + 100
+    x = torch.rand(4, 1, 9, 8, dtype=torch.float64) * 50 + 100
     synced = sync_batch_norms(network(), torch.device("cpu"))
     assert list(synced.state_dict()) == list(network().state_dict())
     for ours, theirs in zip(result(synced, x), result(network(), x), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
     plain = network().eval()
     torch.testing.assert_close(synced.eval()(x).shape, plain(x).shape)
 
 
 def test_statistics_are_those_of_all(group: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second process with the same samples changes no statistic but the count."""
-    x = torch.rand(4, 1, 9, 8)
+    x = torch.rand(4, 1, 9, 8, dtype=torch.float64)
     monkeypatch.setattr(synced_norm.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(synced_norm.distributed, "all_reduce", lambda each: each.mul_(2))
     synced = sync_batch_norms(network(), torch.device("cpu"))
