@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from emsam.data.new_store import Progress, make_parents, remove_empty
+from emsam.data.new_store import make_parents, remove_empty
 from emsam.data.readers import Stack, open_stack
 from emsam.data.readers.s3 import Remote, fetch, is_remote, list_remote
 from emsam.errors import InputError
 from emsam.locks import try_lock
+from emsam.progress import Progress
 
 Location = str | Path | Callable[[], Stack]
 """Where a stack is, as :func:`~emsam.data.readers.open_stack` takes it, or what opens it."""

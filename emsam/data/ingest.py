@@ -15,7 +15,7 @@ import numpy as np
 from emsam.data import checks
 from emsam.data.downloads import Inputs, Location, fetched, list_remotes
 from emsam.data.journal import Journal
-from emsam.data.new_store import Part, Progress, drop_part, new_store
+from emsam.data.new_store import Part, drop_part, new_store
 from emsam.data.readers import Stack, VoxelSize, as_unsigned, open_stack
 from emsam.data.readers.s3 import Remote
 from emsam.data.splits import ZRange, default_splits, parse_splits
@@ -23,6 +23,7 @@ from emsam.data.store import FORMAT, Volume, VolumeInfo, intensity_range, sample
 from emsam.data.writer import VolumeWriter
 from emsam.errors import InputError
 from emsam.params import TASKS
+from emsam.progress import Progress
 
 _JOURNAL = 1
 """Goes up when what is kept of a slice, or how a slab is written, changes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,6 @@ from emsam.data.journal import Journal
 from emsam.documents import is_disk_full
 from emsam.errors import DiskFull, InputError
 from emsam.locks import owned_lock
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 
 @dataclass(frozen=True)

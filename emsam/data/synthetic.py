@@ -18,11 +18,12 @@ from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
 from emsam.data.ingest import existing_volume
-from emsam.data.new_store import Progress, new_store
+from emsam.data.new_store import new_store
 from emsam.data.splits import default_splits
 from emsam.data.store import Volume, VolumeInfo
 from emsam.data.writer import VolumeWriter
 from emsam.errors import InputError
+from emsam.progress import Progress
 
 VOXEL_SIZE = (30.0, 8.0, 8.0)
 """z, y, x in nm: sections thicker than a pixel is wide."""

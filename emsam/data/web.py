@@ -11,10 +11,10 @@ from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from emsam.data.new_store import Progress
 from emsam.data.readers.content import is_web_page
 from emsam.documents import write_whole
 from emsam.errors import InputError
+from emsam.progress import Progress
 
 _BLOCK = 1 << 20
 _TIMEOUT = 30.0

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from emsam.data import web
-from emsam.data.new_store import Progress
-
-__all__ = ["Progress", "download"]
+from emsam.progress import Progress
 
 _REMEDIES = web.Remedies(
     "check EMSAM_WEIGHTS_URL, or fetch the file in another way and give it with --from FILE",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from emsam.data.digest import file_md5, file_sha256
 from emsam.errors import InputError
-from emsam.model.download import Progress, download
+from emsam.model.download import download
 from emsam.model.encoder import ENCODERS, SamEncoder
 from emsam.model.sam_checkpoint import difference, read_encoder
 from emsam.model.weights_cache import (
@@ -24,6 +24,7 @@ from emsam.model.weights_cache import (
     locked_cache,
     store_weights,
 )
+from emsam.progress import Progress
 
 _PART = "encoder.vit."
 """Where a network of ours has the encoder's weights."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from emsam.data.store import Volume
 from emsam.metrics.block_bootstrap import block_bootstrap_interval
 from emsam.metrics.score_slice import score_slice
 from emsam.params import EvaluateParams, Params
+from emsam.progress import Progress
 from emsam.segment.instances import make_instances
 from emsam.segment.predict import predict_maps
 
@@ -43,7 +44,7 @@ def evaluate_slices(
     volume: Volume,
     params: Params,
     slices: Sequence[int],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[SliceResult]:
     """Segment and score ``slices`` one after the other."""
     model.eval()

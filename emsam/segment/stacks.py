@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from emsam.errors import InputError
 from emsam.metrics.score_slice import score_slice
 from emsam.metrics.score_volume import score_volume
 from emsam.params import TASKS, EvaluateParams, Params, Task
+from emsam.progress import Progress
 from emsam.segment.evaluate import score_rows, summarize
 from emsam.segment.instances import make_instances
 from emsam.segment.link import link_slices
@@ -47,7 +48,7 @@ def segment_stack(
     image: Path,
     out: Path,
     params: Params,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     *,
     link: bool = False,
 ) -> int:
@@ -113,7 +114,7 @@ def score_stacks(
     task: str,
     *,
     grow: bool,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """``means`` with intervals and ``rows`` per slice of two label files.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,10 @@ from emsam.data.store import Volume
 from emsam.documents import document_digest, finite_or_none, write_whole
 from emsam.model.package import load_network
 from emsam.params import Params
+from emsam.progress import Progress
 from emsam.segment.evaluate import SliceResult, evaluate_slices, score_rows, summarize
 from emsam.segment.figures import draw_slice
 from emsam.train.run_directory import RunDirectory
-
-Progress = Callable[[int, int], None]
 
 
 def evaluate_run(

@@ -22,9 +22,9 @@ from emsam.locks import try_lock
 from emsam.model.build import build_model
 from emsam.model.sam_network import SamNetwork
 from emsam.params import Params
+from emsam.progress import Progress
 
 Encode = Callable[[torch.Tensor], list[torch.Tensor]]
-Progress = Callable[[int, int], None] | None
 
 _AT_ONCE = 8
 """Patches that the encoder sees at a time."""
@@ -102,7 +102,7 @@ def compute_features(
     key: dict[str, Any],
     encode: Encode,
     sampler: PatchSampler,
-    progress: Progress = None,
+    progress: Progress | None = None,
 ) -> int:
     """Write the features of every place of the grid; goes on where it was interrupted.
 
@@ -131,7 +131,11 @@ def compute_features(
 
 
 def _compute(
-    path: Path, key: dict[str, Any], encode: Encode, sampler: PatchSampler, progress: Progress
+    path: Path,
+    key: dict[str, Any],
+    encode: Encode,
+    sampler: PatchSampler,
+    progress: Progress | None,
 ) -> None:
     places = sampler.grid_places()
     temporary = path.with_name(f".{path.name}.part")

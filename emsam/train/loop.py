@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
@@ -35,6 +36,8 @@ from emsam.train.targets import make_targets
 from emsam.train.team import Team, open_fabric
 
 _T = TypeVar("_T")
+_Batch = tuple[Tensor, Tensor, "np.ndarray | None"]
+"""Images of a process's own samples (n, y, x), ids of all (n, y, x), own cached features."""
 
 
 def train(run: RunDirectory, stop: StopRequest | None = None, *, device: int | None = None) -> str:
@@ -55,53 +58,55 @@ def train(run: RunDirectory, stop: StopRequest | None = None, *, device: int | N
         ``"done"``, or ``"stopped"``: a checkpoint is written and the same call goes on from it.
     """
     params = run.params()
-    stop = StopRequest() if stop is None else stop  # one that is not asked for is false
     budget = params.train
-    torch.manual_seed(params.seed)
-    fabric = open_fabric(params, device)
-    team = Team(fabric)
+    stop = StopRequest() if stop is None else stop  # one that is not asked for is false
+    learner, progress = _open(run, params, device)
+    team = learner.team
     volume = Volume(Path(run.inputs()["data"][0]["path"]))
-    sampler = PatchSampler.of_job(volume, params)
     validation = _validation_slices(volume, params) if team.leads else []
-    checkpoint = run.newest_checkpoint()
-    model, optimizer = _setup(fabric, team, run, fresh=checkpoint is None)
-    features = _cached_features(run, sampler)
-    augmenter = Augmenter.of_job(params, fabric.device)
-    progress = _resume(checkpoint, fabric, model, optimizer) if checkpoint else Progress()
     logged = run.mend_metrics() if team.leads else 0
     clock = Clock(run, progress, budget, leads=team.leads)
-
-    own = team.share(budget.batch_size)
-    read = partial(_read_batch, sampler, augmenter, features, budget.batch_size, own)
-    with _prefetch(read, progress.step) as batches:
+    with _batches(run, params, volume, learner, progress.step) as batches:
         while True:
             stopping, progress.seconds = team.agree(bool(stop), progress.seconds)
-            fraction = progress.fraction(budget)
-            if stopping or fraction >= 1:
+            if stopping or progress.fraction(budget) >= 1:
                 break
-            began = time.monotonic()
-            _set_learning_rates(optimizer, budget, fraction)
-            loss, norm = _step(fabric, team, model, optimizer, params, *next(batches))
-            progress.step += 1
-            progress.seconds += time.monotonic() - began
+            line = _learn(learner, params, progress, batches)
             finished = progress.fraction(budget) >= 1
-            line = {"step": progress.step, "seconds": round(progress.seconds, 3)}
-            line |= {"train/loss": loss, "train/gradient_norm": norm}
-            line |= {"train/learning_rate": optimizer.param_groups[-1]["lr"]}
             if validation and (finished or progress.step % budget.validate_every == 0):
-                line |= _validate(model, volume, params, validation, clock)
+                line |= _validate(learner.model, volume, params, validation, clock)
             if team.leads and progress.step > logged:
                 run.append_metrics(line)
             clock.tick(line)
             if finished or progress.step % budget.checkpoint_every == 0:
-                _save(run, fabric, team, model, optimizer, progress)
+                _save(run, learner, progress)
                 clock.beat()
     if stopping and progress.step:
-        _save(run, fabric, team, model, optimizer, progress)
-    state = DONE if fraction >= 1 else STOPPED
+        _save(run, learner, progress)
+    state = DONE if progress.fraction(budget) >= 1 else STOPPED
     clock.write(state)
     team.part()
     return state
+
+
+@dataclass
+class _Learner:
+    """What learns, and the processes that share it."""
+
+    fabric: Fabric
+    team: Team
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def _open(run: RunDirectory, params: Params, device: int | None) -> tuple[_Learner, Progress]:
+    """Everything as the newest whole checkpoint left it, or as it is before the first step."""
+    torch.manual_seed(params.seed)
+    fabric = open_fabric(params, device)
+    team = Team(fabric)
+    checkpoint = run.newest_checkpoint()
+    learner = _Learner(fabric, team, *_setup(fabric, team, run, fresh=checkpoint is None))
+    return learner, _resume(checkpoint, learner) if checkpoint else Progress()
 
 
 def _setup(
@@ -126,10 +131,26 @@ def _setup(
     return wrapped, wrapped_optimizer
 
 
-def _cached_features(run: RunDirectory, sampler: PatchSampler) -> FeatureCache | None:
-    params, inputs = run.params(), run.inputs()
+@contextmanager
+def _batches(
+    run: RunDirectory, params: Params, volume: Volume, learner: _Learner, first: int
+) -> Iterator[Iterator[_Batch]]:
+    """What :func:`_read_batch` gives from step ``first`` on; the next is read during a step."""
+    size = params.train.batch_size
+    sampler = PatchSampler.of_job(volume, params)
+    augmenter = Augmenter.of_job(params, learner.fabric.device)
+    features = _cached_features(run, params, sampler)
+    own = learner.team.share(size)
+    with _prefetch(partial(_read_batch, sampler, augmenter, features, size, own), first) as batches:
+        yield batches
+
+
+def _cached_features(
+    run: RunDirectory, params: Params, sampler: PatchSampler
+) -> FeatureCache | None:
     if not params.train.cached_features:
         return None
+    inputs = run.inputs()
     key = feature_key(params, inputs["weights"]["sha256"], inputs["data"][0]["digest"])
     return FeatureCache(Path(inputs["features"]["path"]), key, sampler.grid_places())
 
@@ -141,7 +162,7 @@ def _read_batch(
     size: int,
     own: slice,
     step: int,
-) -> tuple[Tensor, Tensor, np.ndarray | None]:
+) -> _Batch:
     """On the device images of a process's own samples and ids of all; own cached features.
 
     On a GPU this queues work on the default stream, as the training itself does: no batch is
@@ -152,17 +173,29 @@ def _read_batch(
     return images[own], ids, features.read(batch.places[own]) if features else None
 
 
+def _learn(
+    learner: _Learner, params: Params, progress: Progress, batches: Iterator[_Batch]
+) -> dict[str, float]:
+    """One step, waiting for its batch included; returns its line for ``metrics.jsonl``."""
+    began = time.monotonic()
+    _set_learning_rates(learner.optimizer, params.train, progress.fraction(params.train))
+    loss, norm = _step(learner, params, *next(batches))
+    progress.step += 1
+    progress.seconds += time.monotonic() - began
+    return {
+        "step": progress.step,
+        "seconds": round(progress.seconds, 3),
+        "train/loss": loss,
+        "train/gradient_norm": norm,
+        "train/learning_rate": learner.optimizer.param_groups[-1]["lr"],
+    }
+
+
 def _step(
-    fabric: Fabric,
-    team: Team,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    params: Params,
-    images: Tensor,
-    ids: Tensor,
-    taps: np.ndarray | None,
+    learner: _Learner, params: Params, images: Tensor, ids: Tensor, taps: np.ndarray | None
 ) -> tuple[float, float]:
     """One update; returns the loss and the norm of the gradient before clipping."""
+    fabric, team, model = learner.fabric, learner.team, learner.model
     model.train()
     images = images[:, None]  # (n, 1, y, x)
     layout = torch.channels_last if params.train.channels_last else torch.contiguous_format
@@ -174,12 +207,12 @@ def _step(
         for each in (outputs if isinstance(outputs, list) else [outputs])
     ]
     loss = segmentation_loss(logits, target, known, maps=params.maps, params=params.settled_loss)
-    optimizer.zero_grad(set_to_none=True)
+    learner.optimizer.zero_grad(set_to_none=True)
     fabric.backward(loss * team.size)  # DDP takes the mean over processes
     norm = fabric.clip_gradients(
-        model, optimizer, max_norm=params.train.clip, error_if_nonfinite=False
+        model, learner.optimizer, max_norm=params.train.clip, error_if_nonfinite=False
     )
-    optimizer.step()
+    learner.optimizer.step()
     value = loss.item()
     if not math.isfinite(value):
         raise FloatingPointError(
@@ -223,21 +256,14 @@ def _validation_slices(volume: Volume, params: Params) -> list[int]:
 # -- stopping and going on ----------------------------------------------------------------------
 
 
-def _save(
-    run: RunDirectory,
-    fabric: Fabric,
-    team: Team,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-) -> None:
-    if not team.leads:
+def _save(run: RunDirectory, learner: _Learner, progress: Progress) -> None:
+    if not learner.team.leads:
         return
-    network = _unwrapped(model)
+    network = _unwrapped(learner.model)
     trainer = {
-        "optimizer": optimizer.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
         "adapters": adapters(network),
-        "scaler": fabric.strategy.precision.state_dict(),
+        "scaler": learner.fabric.strategy.precision.state_dict(),
         "step": progress.step,
         "seconds": progress.seconds,
         "torch_rng": torch.get_rng_state(),
@@ -247,14 +273,12 @@ def _save(
     run.save_checkpoint(progress.step, merged_state(network), trainer, keep=keep)
 
 
-def _resume(
-    checkpoint: Path, fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progress:
+def _resume(checkpoint: Path, learner: _Learner) -> Progress:
     trainer = torch.load(checkpoint / "trainer.pt", weights_only=True, map_location="cpu")
     state = load_file(checkpoint / "model.safetensors")
-    load_merged_state(_unwrapped(model), state, trainer["adapters"])
-    optimizer.load_state_dict(trainer["optimizer"])
-    fabric.strategy.precision.load_state_dict(trainer["scaler"])
+    load_merged_state(_unwrapped(learner.model), state, trainer["adapters"])
+    learner.optimizer.load_state_dict(trainer["optimizer"])
+    learner.fabric.strategy.precision.load_state_dict(trainer["scaler"])
     torch.set_rng_state(trainer["torch_rng"])
     if len(trainer.get("cuda_rng", ())) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(trainer["cuda_rng"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from emsam.model.build import build_model
 from emsam.model.sam_network import SamNetwork
 from emsam.model.weights import find_weights, load_encoder_weights
 from emsam.params import Params
+from emsam.progress import Progress
 from emsam.segment.channels import require_channels
 from emsam.settings import Settings
 from emsam.train.features import compute_features, feature_key, features_path
@@ -92,7 +92,7 @@ def _pretrained(params: Params, digest: str, settings: Settings) -> dict[str, An
 
 
 def prepare_features(
-    params: Params, settings: Settings, progress: Callable[[int, int], None] | None = None
+    params: Params, settings: Settings, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Compute the cached features that a job with ``train.cached_features`` reads.
 

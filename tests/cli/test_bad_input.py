@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import zarr
 
-from emsam.cli.app import main
+from tests.cli.conftest import Run
 from tests.conftest import Laboratory
 
 Make = Callable[[Path], None]
@@ -21,23 +21,17 @@ LABELS = np.repeat(np.arange(1, 5, dtype=np.uint16), 480).reshape(1, 48, 40).rep
 
 
 @pytest.fixture
-def emsam(
-    lab: Laboratory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def emsam(typed: Run, lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Runs a command that must be refused; returns the line it prints."""
     monkeypatch.chdir(lab.path)
 
     def refused(*arguments: str) -> str:
         before = lab.files()
-        monkeypatch.setattr("sys.argv", ["emsam", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        printed = capsys.readouterr()
-        assert stop.value.code == 2, printed
-        assert printed.out == ""
-        assert printed.err.count("\n") == 1, printed.err
+        status, out, err = typed(*arguments)
+        assert (status, out) == (2, ""), err
+        assert err.count("\n") == 1, err
         assert lab.files() == before
-        return printed.err
+        return err
 
     return refused
 

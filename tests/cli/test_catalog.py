@@ -7,21 +7,20 @@ import signal
 import subprocess
 import time
 import zipfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from emsam.cli.app import main
 from emsam.data.catalog import CATALOG
 from emsam.data.catalog.listing import markdown_notes, markdown_table
 from emsam.settings import Settings
+from tests.cli.conftest import Run
 from tests.conftest import Laboratory
 from tests.web_server import serve
 
-Run = Callable[..., tuple[int, str, str]]
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 ARCHIVE = "ISBI-2012-challenge.zip"
 
@@ -34,22 +33,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def emsam(
-    cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
-    """Runs a command; returns its exit status and what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["emsam", "data", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return run
+def emsam(cache: Path, typed: Run) -> Run:
+    """Runs ``emsam data``; returns its exit status and what it printed."""
+    return partial(typed, "data")
 
 
 def write_isbi2012(folder: Path, *, size: int = 16) -> Path:

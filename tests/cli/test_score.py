@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
-from emsam.cli.app import main
+from tests.cli.conftest import Run
 
 
 @pytest.fixture
-def score(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Any]:
+def score(typed: Run) -> Callable[..., Any]:
     """Runs the command on two stacks of two slices; returns its document.
 
     In the first slice two cells touch, and four of six columns are predicted as membrane; the
@@ -25,17 +22,14 @@ def score(
     """
     truth = np.array([[[1, 1, 1, 2, 2, 2]] * 2, [[3] * 6] * 2], np.uint8)
     pred = np.array([[[1, 0, 0, 0, 0, 2]] * 2, [[3] * 6] * 2], np.uint8)
-    monkeypatch.chdir(tmp_path)
     for name, labels in (("truth.tif", truth), ("pred.tif", pred)):
         tifffile.imwrite(name, labels, photometric="minisblack")
 
     def run(*options: str) -> Any:
         files = ("--truth", "truth.tif", "--pred", "pred.tif")
-        monkeypatch.setattr("sys.argv", ["emsam", "score", *files, *options, "--json"])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        assert not stop.value.code
-        return json.loads(capsys.readouterr().out)
+        status, out, err = typed("score", *files, *options, "--json")
+        assert status == 0, err
+        return json.loads(out)
 
     return run
 

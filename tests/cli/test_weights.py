@@ -7,22 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from emsam.cli.app import main
 from emsam.data.digest import file_sha256
 from emsam.model.weights_cache import OFFICIAL, OfficialFile
 from emsam.settings import Settings
+from tests.cli.conftest import Run
 from tests.conftest import Laboratory
 from tests.sam_files import flat_state
 from tests.web_server import WebServer, serve
 
 NAME = "sam_vit_b_01ec64.pth"
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +61,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def emsam(
-    cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
-    """Runs a command; returns its exit status and what it printed."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["emsam", "weights", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return int(stop.value.code or 0), *capsys.readouterr()
-
-    return run
+def emsam(cache: Path, typed: Run) -> Run:
+    """Runs ``emsam weights``; returns its exit status and what it printed."""
+    return partial(typed, "weights")
 
 
 def test_get_downloads_once_and_list_shows_it(

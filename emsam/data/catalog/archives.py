@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from emsam.data.new_store import Progress
 from emsam.errors import InputError
+from emsam.progress import Progress
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _BLOCK = 1 << 20

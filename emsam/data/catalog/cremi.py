@@ -15,7 +15,7 @@ def _sample(letter: str, sha256: str) -> Entry:
         tissue="Drosophila, adult brain",
         task="neurites",
         voxel_size=(40.0, 4.0, 4.0),
-        shape="125 × 1250 × 1250",
+        shape=(125, 1250, 1250),
         licence=NOT_VERIFIED,
         citation=(
             "Funke, Saalfeld, Bock, Turaga, Perlman, MICCAI Challenge on Circuit Reconstruction "

@@ -86,7 +86,7 @@ class Entry:
     voxel_size
         z, y, x in nm.
     shape
-        z, y, x of each volume, as text.
+        z, y, x of each volume; in words where they differ or a side is not known.
     licence, citation
         Terms of use, and what to cite.
     page
@@ -106,7 +106,7 @@ class Entry:
     tissue: str
     task: Task
     voxel_size: VoxelSize
-    shape: str
+    shape: tuple[int, int, int] | str
     licence: str
     citation: str
     page: str
@@ -117,6 +117,11 @@ class Entry:
     recipes: tuple[Recipe, ...]
     downloads: tuple[Download, ...] = ()
     verified: tuple[str, ...] = field(default=())
+
+    @property
+    def shape_text(self) -> str:
+        """The shape as it is shown."""
+        return self.shape if isinstance(self.shape, str) else " × ".join(map(str, self.shape))
 
     @property
     def got(self) -> str:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path, PurePosixPath
 
 from emsam.data.catalog.archives import unpack
@@ -189,11 +190,9 @@ def _unpacked(
 
 def _most(entry: Entry) -> int:
     """Bytes that the files of a data set have at most."""
-    slices = [recipe.slices for recipe in entry.recipes]
-    sides = [int(side) for side in entry.shape.replace(" ", "").split("×") if side.isdecimal()]
-    if len(sides) != 3 or None in slices:
+    if isinstance(entry.shape, str) or None in [recipe.slices for recipe in entry.recipes]:
         return _LARGEST
-    return _BYTES_A_VOXEL * sides[0] * sides[1] * sides[2] + (1 << 20)
+    return _BYTES_A_VOXEL * prod(entry.shape) + (1 << 20)
 
 
 def _make(

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from emsam.data.catalog.entry import NOT_VERIFIED, Download, Entry, Part, Recipe
 from emsam.data.catalog.layouts import Mask
 
 _AT_EPFL = (
     "https://documents.epfl.ch/groups/c/cv/cvlab-unit/www/data/%20ElectronMicroscopy_Hippocampus"
 )
-_SPLIT = (
-    "165 slices train, another 165 test; z 0-164 of the volume are the training stack, of which "
-    "the last 25 validate here, and 165-329 are the testing stack, which lies elsewhere in the "
-    "tissue: objects do not go on across z 165"
-)
 _RANGES = "train=0-139,val=140-164,test=165-329"
-_IDS = (
-    "the source has a mask of 0 and 255 (or 1); its connected parts (3D, voxels that share a side) "
-    "became ids, so mitochondria that touch are one"
-)
 
 EPFL = Entry(
     name="epfl",
@@ -25,19 +18,26 @@ EPFL = Entry(
     tissue="hippocampus CA1; mouse according to the literature",
     task="mitochondria",
     voxel_size=(5.0, 5.0, 5.0),
-    shape="330 × 768 × 1024",
+    shape=(330, 768, 1024),
     licence=NOT_VERIFIED,
     citation=(
         "Lucchi et al., Learning for structured prediction using approximate subgradient descent "
         "with working sets, CVPR 2013, doi 10.1109/CVPR.2013.259"
     ),
     page="https://www.epfl.ch/labs/cvlab/data/data-em/",
-    official_split=_SPLIT,
+    official_split=(
+        "165 slices train, another 165 test; z 0-164 of the volume are the training stack, of "
+        "which the last 25 validate here, and 165-329 are the testing stack, which lies elsewhere "
+        "in the tissue: objects do not go on across z 165"
+    ),
     how=(
         "download training.tif, training_groundtruth.tif, testing.tif and testing_groundtruth.tif "
         "from https://www.epfl.ch/labs/cvlab/data/data-em/"
     ),
-    ids=_IDS,
+    ids=(
+        "the source has a mask of 0 and 255 (or 1); its connected parts (3D, voxels that share a "
+        "side) became ids, so mitochondria that touch are one"
+    ),
     layout=Mask(through_slices=True),
     recipes=(
         Recipe(
@@ -64,23 +64,16 @@ EPFL = Entry(
     ),
 )
 
-LUCCHI_PP = Entry(
+LUCCHI_PP = replace(
+    EPFL,
     name="lucchi-pp",
     title="Lucchi++",
-    tissue="hippocampus CA1; mouse according to the literature",
-    task="mitochondria",
-    voxel_size=(5.0, 5.0, 5.0),
-    shape="330 × 768 × 1024",
-    licence=NOT_VERIFIED,
     citation=(
         "Casser et al., Fast mitochondria detection for connectomics, MIDL 2020, arXiv 1812.06024; "
         "images: Lucchi et al., CVPR 2013, doi 10.1109/CVPR.2013.259"
     ),
     page="https://sites.google.com/view/connectomics/",
-    official_split=_SPLIT,
     how="download lucchi_pp.zip from the link at https://sites.google.com/view/connectomics/",
-    ids=_IDS,
-    layout=Mask(through_slices=True),
     recipes=(
         Recipe(
             (Part("Train_In/*.png", "Train_Out/*.png"), Part("Test_In/*.png", "Test_Out/*.png")),

@@ -11,7 +11,7 @@ ISBI2012 = Entry(
     tissue="Drosophila first-instar larva, ventral nerve cord",
     task="neurites",
     voxel_size=(50.0, 4.0, 4.0),
-    shape="30 × 512 × 512",
+    shape=(30, 512, 512),
     licence="non-commercial image segmentation software only; citation required",
     citation=(
         "Cardona et al., PLoS Biol 8(10):e1000502, 2010, doi 10.1371/journal.pbio.1000502, and "

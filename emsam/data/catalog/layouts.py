@@ -9,8 +9,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from emsam.data.catalog.coloured_png import ColouredPngStack
 from emsam.data.catalog.components import ConnectedParts
-from emsam.data.catalog.stacks import Changed, Cropped, PngSlices
+from emsam.data.catalog.stacks import Changed, Cropped
 from emsam.data.readers import Stack, open_stack
 from emsam.data.readers.folder import SLICE_SUFFIXES, open_slices, slice_numbers
 from emsam.data.readers.stack import reading
@@ -54,7 +55,7 @@ class Mask:
 
     def ids(self, image: Files, labels: Files) -> Stack:
         in_colour = labels[0].suffix.lower() == ".png"
-        mask = PngSlices(labels, labels[0].parent.name) if in_colour else _open(labels)
+        mask = ColouredPngStack(labels, labels[0].parent.name) if in_colour else _open(labels)
         return ConnectedParts(mask, through_slices=self.through_slices, background=self.background)
 
 

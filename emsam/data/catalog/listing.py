@@ -43,7 +43,7 @@ def markdown_table() -> str:
         voxel = ", ".join(f"{side:g}" for side in entry.voxel_size)
         cells = [
             f"`{entry.name}`", f"[{entry.title}]({entry.page})", entry.tissue, entry.task, voxel,
-            entry.shape, entry.licence, entry.citation,
+            entry.shape_text, entry.licence, entry.citation,
         ]  # fmt: skip
         lines.append(_line(cells))
     return "\n".join(lines) + "\n"
@@ -75,7 +75,7 @@ def _row(entry: Entry, downloads: Path, store: Callable[[str], Path]) -> dict[st
         "tissue": entry.tissue,
         "task": entry.task,
         "voxel_size": entry.voxel_size,
-        "shape": entry.shape,
+        "shape": entry.shape_text,
         "licence": entry.licence,
         "citation": entry.citation,
         "page": entry.page,

@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from emsam.data.catalog.entry import Download, Entry, Part, Recipe
 from emsam.data.catalog.layouts import Ids
 
-_CITATION = (
-    "Wei et al., MitoEM dataset: large-scale 3D mitochondria instance segmentation from EM images, "
-    "MICCAI 2020, doi 10.1007/978-3-030-59722-1_7; version 2: Franco-Barranco et al., IEEE Trans. "
-    "Med. Imaging 42(12):3956-3971, 2023, doi 10.1109/TMI.2023.3320497"
-)
-_SPLIT = (
-    "slices 0-399 train, 400-499 validation, 500-999 test; the test labels are not published, "
-    "and the volume has slices 0-499 alone"
-)
-_IDS = "3D ids of version 2 as published, a TIFF a slice; 0 is no mitochondrion"
-_RECIPES = (
-    Recipe(
-        (Part("im/im0[0-4][0-9][0-9].png", "mito-*-v2/seg[0-9]*.tif"),),
-        "train=0-399,val=400-499",
-        500,
-    ),
-)
 _TORCH_EM = "torch-em, mitoem.py"
-_VERIFIED = (
-    "torch-em, torch_em/data/datasets/electron_microscopy/mitoem.py (addresses, sha256, folders)",
-    "BiaPy-doc, tutorials/instance_seg/mitoem.rst (shape, split)",
-    "https://huggingface.co/datasets/pytc/EM30 (licence)",
-)
-
 MITOEM_R = Entry(
     name="mitoem-r",
     title="MitoEM-R, labels v2",
     tissue="rat cortex",
     task="mitochondria",
     voxel_size=(30.0, 8.0, 8.0),
-    shape="500 × 4096 × 4096",
+    shape=(500, 4096, 4096),
     licence="MIT (as the data cards of pytc/EM30 and pytc/MitoEM have it)",
-    citation=_CITATION,
+    citation=(
+        "Wei et al., MitoEM dataset: large-scale 3D mitochondria instance segmentation from EM "
+        "images, MICCAI 2020, doi 10.1007/978-3-030-59722-1_7; version 2: Franco-Barranco et al., "
+        "IEEE Trans. Med. Imaging 42(12):3956-3971, 2023, doi 10.1109/TMI.2023.3320497"
+    ),
     page="https://mitoem.grand-challenge.org",
-    official_split=_SPLIT,
+    official_split=(
+        "slices 0-399 train, 400-499 validation, 500-999 test; the test labels are not published, "
+        "and the volume has slices 0-499 alone"
+    ),
     how=(
         "download EM30-R-im.zip (14 GB) from https://huggingface.co/datasets/pytc/EM30 and "
         "EM30-R-mito-train-val-v2.zip from https://huggingface.co/datasets/pytc/MitoEM"
     ),
-    ids=_IDS,
+    ids="3D ids of version 2 as published, a TIFF a slice; 0 is no mitochondrion",
     layout=Ids(),
-    recipes=_RECIPES,
+    recipes=(
+        Recipe(
+            (Part("im/im0[0-4][0-9][0-9].png", "mito-*-v2/seg[0-9]*.tif"),),
+            "train=0-399,val=400-499",
+            500,
+        ),
+    ),
     downloads=(
         Download(
             "https://huggingface.co/datasets/pytc/EM30/resolve/main/EM30-R-im.zip",
@@ -61,27 +53,23 @@ MITOEM_R = Entry(
             _TORCH_EM,
         ),
     ),
-    verified=_VERIFIED,
+    verified=(
+        "torch-em, torch_em/data/datasets/electron_microscopy/mitoem.py (addresses, sha256, "
+        "folders)",
+        "BiaPy-doc, tutorials/instance_seg/mitoem.rst (shape, split)",
+        "https://huggingface.co/datasets/pytc/EM30 (licence)",
+    ),
 )
 
-MITOEM_H = Entry(
+MITOEM_H = replace(
+    MITOEM_R,
     name="mitoem-h",
     title="MitoEM-H, labels v2",
     tissue="human cortex",
-    task="mitochondria",
-    voxel_size=(30.0, 8.0, 8.0),
-    shape="500 × 4096 × 4096",
-    licence="MIT (as the data cards of pytc/EM30 and pytc/MitoEM have it)",
-    citation=_CITATION,
-    page="https://mitoem.grand-challenge.org",
-    official_split=_SPLIT,
     how=(
         "download EM30-H-im.zip and EM30-H-mito-train-val-v2.zip from the links at "
         "https://mitoem.grand-challenge.org; not EM30-H-im-pad.zip, whose images have a margin"
     ),
-    ids=_IDS,
-    layout=Ids(),
-    recipes=_RECIPES,
     downloads=(
         Download(
             "https://www.dropbox.com/s/z41qtu4y735j95e/EM30-H-im.zip?dl=1",
@@ -96,5 +84,4 @@ MITOEM_H = Entry(
             _TORCH_EM,
         ),
     ),
-    verified=_VERIFIED,
 )

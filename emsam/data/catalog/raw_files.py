@@ -19,9 +19,9 @@ from pathlib import Path
 from emsam.data import web
 from emsam.data.catalog.entry import Download, Entry
 from emsam.data.digest import file_md5, file_sha256
-from emsam.data.new_store import Progress
 from emsam.documents import write_whole
 from emsam.errors import InputError
+from emsam.progress import Progress
 
 Stage = Callable[[str, bool], AbstractContextManager[Progress | None]]
 """Called with what begins, and whether it is counted in bytes; gives what to call with progress."""

@@ -11,7 +11,7 @@ SNEMI3D = Entry(
     tissue="mouse somatosensory cortex",
     task="neurites",
     voxel_size=(30.0, 6.0, 6.0),
-    shape="100 × 1024 × 1024",
+    shape=(100, 1024, 1024),
     licence="CC-BY-4.0",
     citation=(
         "Kasthuri et al., Saturated reconstruction of a volume of neocortex, Cell 162(3):648-661, "

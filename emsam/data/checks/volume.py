@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +14,8 @@ from emsam.data.checks.finding import Finding, SlicePair
 from emsam.data.checks.fingerprints import fingerprint
 from emsam.data.store import SLAB, Volume
 from emsam.errors import InputError
+from emsam.progress import Progress
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 _TOGETHER = 4
 """Slices that are read together: memory is a few slices, and zarr is asked less often."""
 

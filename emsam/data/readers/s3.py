@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from emsam.data.readers.opening import S3, is_known, split_location
 from emsam.data.readers.stack import one_line
 from emsam.data.readers.zarr_array import find_array
 from emsam.errors import InputError
+from emsam.progress import Progress
 
 _WORKERS = 8
 _BLOCK = 1 << 20
@@ -97,9 +98,7 @@ def list_remote(address: str) -> Remote:
         return _list_folder(client, address, bucket, key.strip("/"))
 
 
-def fetch(
-    remote: Remote, folder: Path, progress: Callable[[int, int], None] | None = None
-) -> Path | str:
+def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Path | str:
     """Fetch what is missing into ``folder``; returns the local location of the stack.
 
     A file that is there in full stays, one in part is continued. ``folder`` must belong to this
@@ -223,7 +222,7 @@ def _fetch_all(
     remote: Remote,
     files: Sequence[RemoteFile],
     folder: Path,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     """Fetch several files at a time; the first error ends all."""
     total, done = sum(each.size for each in files), 0

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from emsam.data.catalog.coloured_png import ColouredPngStack
 from emsam.data.catalog.components import ConnectedParts
-from emsam.data.catalog.stacks import Changed, Cropped, Joined, PngSlices
+from emsam.data.catalog.stacks import Changed, Cropped, Joined
 from emsam.data.readers import Stack, open_stack
 
 IDS = np.random.default_rng(0).integers(0, 4, (5, 8, 9), dtype=np.uint16)
@@ -29,7 +30,7 @@ def png_slices(stack: Stack) -> Stack:
     paths = [folder / f"z{z}.png" for z in range(len(IDS))]
     for path, plane in zip(paths, IDS, strict=True):
         path.write_bytes(imagecodecs.png_encode(plane))
-    return PngSlices(paths, "slices")
+    return ColouredPngStack(paths, "slices")
 
 
 @pytest.mark.parametrize(
