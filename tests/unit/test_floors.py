@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FLOORS: dict[str, int] = {
     "params": 0, "settings": 0, "metrics": 0, "errors": 0, "quiet": 0, "interrupts": 0,
-    "documents": 0, "locks": 0,
+    "documents": 0, "locks": 0, "progress": 0,
     "data": 1,
     "model": 2, "segment": 2,
     "train": 3,
