@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -11,6 +12,10 @@ from emsam.errors import StackFailed
 
 QUICK, PATIENT = 10.0, 60.0
 """Seconds for an answer to whether all is well, and to anything else."""
+
+
+_ABSENT, _BUSY = 404, 503
+"""Prefect says busy while others write to its SQLite, above all after a restart."""
 
 
 class NotThere(Exception):
@@ -40,11 +45,16 @@ def ask(method: str, url: str, document: Any = None) -> Any:
     request = urllib.request.Request(
         url, data=body, method=method, headers={"Content-Type": "application/json"}
     )
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENT) as reply:
-            text = reply.read()
-    except OSError as error:
-        if isinstance(error, urllib.error.HTTPError) and error.code == 404:
-            raise NotThere(url) from None
-        raise StackFailed(f"{url}: {error}; see 'emsam status'") from None
-    return json.loads(text) if text else None
+    until = time.monotonic() + PATIENT
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENT) as reply:
+                text = reply.read()
+            return json.loads(text) if text else None
+        except OSError as error:
+            code = error.code if isinstance(error, urllib.error.HTTPError) else None
+            if code == _ABSENT:
+                raise NotThere(url) from None
+            if code != _BUSY or time.monotonic() > until:
+                raise StackFailed(f"{url}: {error}; see 'emsam status'") from None
+            time.sleep(1)

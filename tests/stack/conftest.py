@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,13 +14,16 @@ from typing import Any
 import psutil
 import pytest
 
+from emsam.errors import StackFailed
 from emsam.params import dump_params, load_params
+from emsam.stack.web import ask
 from tests.conftest import TINY, Laboratory, make_laboratory
 from tests.s3_server import free_ports
 
 WAIT = 300.0
 """Seconds after which something that does not happen is a failure."""
-LONGER = ("train.steps=400", "train.batch_size=4", "train.checkpoint_every=10")
+STEPS = 400
+LONGER = (f"train.steps={STEPS}", "train.batch_size=4", "train.checkpoint_every=10")
 """Overrides of a training long enough to be killed in."""
 
 
@@ -43,13 +44,8 @@ class Stack(Laboratory):
 
     def ask(self, method: str, path: str, document: Any = None) -> Any:
         """A call of Prefect's REST interface."""
-        body = None if document is None else json.dumps(document).encode()
         url = f"http://127.0.0.1:{self.variables['EMSAM_PREFECT_PORT']}/api{path}"
-        request = urllib.request.Request(
-            url, data=body, method=method, headers={"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            return json.loads(reply.read() or "null")
+        return ask(method, url, document)
 
     def trigger(self, deployment: str, **parameters: Any) -> str:
         """What ``prefect deployment run`` asks of the server; returns the id of the run."""
@@ -71,7 +67,7 @@ class Stack(Laboratory):
 
         def arrived() -> dict[str, Any] | None:
             run = None
-            with suppress(OSError):
+            with suppress(StackFailed):
                 run = self.flow_run(run_id)
             if run and run["state_type"] in ended and run["state_type"] not in states:
                 raise AssertionError(f"{run['state_type']}: {run['state']['message']}")

@@ -14,7 +14,7 @@ import pytest
 
 from emsam.stack.deploy import declared, shipped
 from tests.conftest import overrides
-from tests.stack.conftest import LONGER, Stack, kill, wait_for
+from tests.stack.conftest import LONGER, STEPS, Stack, kill, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -74,7 +74,7 @@ def test_kill_9_of_the_engine(stack: Stack) -> None:
     stack.wait_for_state(run_id, "CRASHED")
     again = stack.fine_tune(*LONGER, "seed=1")
     stack.wait_for_state(again, "COMPLETED")
-    assert steps_of(run) == list(range(1, 401))
+    assert steps_of(run) == list(range(1, STEPS + 1))
     stack.workers_at_rest()
 
 
@@ -89,7 +89,7 @@ def test_kill_9_of_the_worker(stack: Stack) -> None:
     changed = {name for name, row in after.items() if row["pid"] != before[name]["pid"]}
     assert changed == {"worker-gpu"}
     stack.wait_for_state(run_id, "COMPLETED")
-    assert steps_of(run) == list(range(1, 401))
+    assert steps_of(run) == list(range(1, STEPS + 1))
     stack.workers_at_rest()
 
 
@@ -103,7 +103,7 @@ def test_kill_9_of_prefects_server_in_mid_training(stack: Stack) -> None:
     changed = {name for name, row in after.items() if row["pid"] != before[name]["pid"]}
     assert changed == {"prefect"}
     stack.wait_for_state(run_id, "COMPLETED")
-    assert steps_of(run) == list(range(1, 401))
+    assert steps_of(run) == list(range(1, STEPS + 1))
     stack.workers_at_rest()
 
 

@@ -7,7 +7,9 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -16,7 +18,7 @@ from emsam.errors import InputError, StackFailed
 from emsam.services import RunningService, StackState, address_of, read_state, write_state
 from emsam.stack import process
 from emsam.stack.plan import Service
-from emsam.stack.web import answers
+from emsam.stack.web import NotThere, answers, ask
 from tests.s3_server import free_ports
 
 PARENT = """
@@ -117,3 +119,28 @@ def test_an_address_is_told_only_while_the_service_lives(tmp_path: Path) -> None
     process.stop(running, 0)
     assert address_of("mlflow", tmp_path) == ""
     assert read_state(tmp_path).deployed == "digest"
+
+
+def test_a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_one_line() -> None:
+    replies = [503, 503, 200, 404, 500]
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(replies.pop(0))
+            self.end_headers()
+            self.wfile.write(b'{"ok": true}')
+
+    server = HTTPServer(("127.0.0.1", 0), Busy)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/api"
+    try:
+        assert ask("GET", url) == {"ok": True}
+        with pytest.raises(NotThere):
+            ask("GET", url)
+        with pytest.raises(StackFailed, match=r"500.*emsam status"):
+            ask("GET", url)
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(StackFailed, match="refused"):
+        ask("GET", url)
