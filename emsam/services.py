@@ -11,12 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from emsam.documents import write_whole
-
-CLOCK = 2.0
-"""Seconds by which two readings of one process's start may differ."""
+from emsam.processes import find_process
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class RunningService:
 
     def is_alive(self) -> bool:
         """Whether the process that was started is still there."""
-        return same_process(self.pid, self.started)
+        return find_process({"pid": self.pid, "pid_started": self.started}) is not None
 
 
 @dataclass(frozen=True)
@@ -74,13 +70,3 @@ def address_of(name: str, home: Path) -> str:
     """URL of a service of the stack; empty unless it was started, has answered and is alive."""
     service = read_state(home).services.get(name)
     return service.url if service and service.ready and service.is_alive() else ""
-
-
-def same_process(pid: int, started: float) -> bool:
-    """Whether the process ``pid`` is alive and is the one that started then."""
-    try:
-        process = psutil.Process(pid)
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return alive and abs(process.create_time() - started) < CLOCK
-    except psutil.NoSuchProcess:
-        return False

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 
 from emsam.errors import InputError, StackFailed
-from emsam.services import CLOCK, RunningService
+from emsam.processes import CLOCK
+from emsam.services import RunningService
 from emsam.stack.plan import Service
 
 _POLL = 0.3

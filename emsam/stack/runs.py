@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import psutil
 
 from emsam.errors import InputError
-from emsam.services import CLOCK
+from emsam.processes import CLOCK
 from emsam.stack.prefect_api import FlowRun, PrefectApi
 from emsam.stack.process import end
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emsam.documents import try_lock
 from emsam.errors import StackFailed
+from emsam.locks import try_lock
 from emsam.services import RunningService, read_state, write_state
 from emsam.settings import Settings
 from emsam.stack import plan, process, runs

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FLOORS: dict[str, int] = {
     "params": 0, "settings": 0, "metrics": 0, "errors": 0, "quiet": 0, "interrupts": 0,
-    "documents": 0, "locks": 0, "services": 0,
+    "documents": 0, "locks": 0, "processes": 0, "services": 0,
     "data": 1,
     "model": 2, "segment": 2,
     "train": 3,
@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
 NEIGHBOURS = {
     ("params", "errors"),  # a bad parameter is bad input
     ("services", "documents"),  # a state file is written whole
+    ("services", "processes"),  # a service is known by its process
     ("settings", "errors"),  # a bad setting is bad input
     ("settings", "services"),  # where MLflow is depends on what runs
     ("metrics", "params"),  # the name of a task is a type in params
