@@ -25,3 +25,7 @@ class DiskFull(Exception):
 
 class VersioningFailed(Exception):
     """git or DVC refused; the message quotes it."""
+
+
+class StackFailed(Exception):
+    """A service of the local stack did not start or gives no answer; the message names its log."""

@@ -6,9 +6,13 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from emsam.errors import InputError
+from emsam.services import address_of
 
 
 def _cache(name: str) -> Path:
@@ -29,7 +33,7 @@ class Settings(BaseSettings):
     runs_root: Path = Path("runs")
     """One folder a run."""
     mlflow_uri: str = ""
-    """Tracking server; empty means SQLite in ``home``."""
+    """Tracking server; empty means the stack's, if it runs, else SQLite in ``home``."""
     dvc_remote: str = ""
     """Where published data goes (a folder or ``s3://…``); empty means a folder in ``home``."""
     experiment: str = "emsam"
@@ -38,6 +42,28 @@ class Settings(BaseSettings):
     """Pretrained weights, which all checkouts share."""
     weights_url: str = "https://dl.fbaipublicfiles.com/segment_anything"
     """Folder on the web with Meta's weights, or a mirror of it."""
+    listen: str = "127.0.0.1"
+    """Address on which the services of ``emsam up`` listen; they ask nobody for a password."""
+    prefect_port: int = Field(4200, ge=1, le=65535)
+    """Port of Prefect's server."""
+    mlflow_port: int = Field(5000, ge=1, le=65535)
+    """Port of MLflow's server."""
+    dashboard_port: int = Field(8501, ge=1, le=65535)
+    """Port of the dashboard."""
+    pools: str = ""
+    """Work pools that this machine serves, such as ``cpu,gpu``; empty means what it has."""
+    on_publish: str = ""
+    """Deployment that each new data set version starts, such as ``fine-tune/gpu``."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = f"EMSAM_{'_'.join(map(str, first['loc']))}".upper()
+            raise InputError(
+                f"{name} = {first['input']!r}: {first['msg'].lower()}; set it anew, or unset it"
+            ) from None
 
     downloads_root: Path = Field(default_factory=lambda: _cache("downloads"))
     """Files of published data sets, as their sources have them; may be removed at any time."""
@@ -69,7 +95,13 @@ class Settings(BaseSettings):
 
     @property
     def tracking_uri(self) -> str:
-        return self.mlflow_uri or f"sqlite:///{(self.home / 'mlflow.db').absolute()}"
+        """Where MLflow is: the address that was set, the stack's server, or the database alone."""
+        return self.mlflow_uri or address_of("mlflow", self.home) or self.database_uri
+
+    @property
+    def database_uri(self) -> str:
+        """MLflow's database in ``home``, which its server and those without one share."""
+        return f"sqlite:///{(self.home / 'mlflow.db').absolute()}"
 
     @property
     def artifact_root(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 
@@ -15,13 +15,18 @@ from emsam.train.run_directory import RunDirectory
 
 
 @flow(name="evaluate", flow_run_name="evaluate on {data} {split}")
-def evaluate(run: str, data: str, split: str) -> list[dict[str, Any]]:
+def evaluate(
+    run: str, data: str, split: Literal["train", "val", "test"] = "test"
+) -> list[dict[str, Any]]:
     """Score, draw and keep the masks of the newest checkpoint; log all of it to MLflow.
 
-    Returns
-    -------
-    list of dict
-        ``metric``, ``mean``, ``low``, ``high`` of each metric variant.
+    Args:
+        run: Run directory, such as `runs/first`; relative to the worker's folder.
+        data: Name of the volume whose slices are scored.
+        split: Slices: `train`, `val` or `test`.
+
+    Returns:
+        `metric`, `mean`, `low`, `high` of each metric variant.
     """
     settings = Settings()
     job = RunDirectory(Path(run))

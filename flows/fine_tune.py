@@ -14,10 +14,10 @@ from prefect import flow, get_run_logger
 from emsam.launch.jobs import seconds_left
 from emsam.launch.process import run_training
 from emsam.params import Params
+from emsam.processes import identify
 from emsam.registry.mirror import Mirror
 from emsam.settings import Settings
 from emsam.train.prepare import prepare_run
-from emsam.train.processes import identify
 from emsam.train.run_directory import STOPPED, WAITING, RunDirectory
 from emsam.train.slots import slot_names, uses_gpu
 from flows.slots import has_server, host_slots

@@ -1,18 +1,21 @@
-"""Runs a flow here and now, with the Prefect server that is configured or with one of its own."""
+"""Runs a flow here and now, with the Prefect server that is set, the stack's, or one of its own."""
 
 from __future__ import annotations
 
 import logging
 import os
+import socket
+from contextlib import suppress
 from typing import Any
 
 from emsam.errors import InputError
 from emsam.params import Params
+from emsam.services import address_of
 from emsam.settings import Settings
 
 
 def run_locally(params: Params, settings: Settings, *, quiet: bool = False) -> dict[str, Any]:
-    """Run the flow ``pipeline``; without ``PREFECT_API_URL`` a server lives as long as it does.
+    """Run the flow ``pipeline``; where no server runs, one lives as long as the flow does.
 
     Parameters
     ----------
@@ -24,7 +27,16 @@ def run_locally(params: Params, settings: Settings, *, quiet: bool = False) -> d
 
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_is_no_bad_input)
-    return pipeline(params)
+    return pipeline.with_options(on_running=[_note_process])(params)
+
+
+def _note_process(flow: Any, flow_run: Any, state: Any) -> None:
+    """Tell the server which process this is, so that ``emsam up`` knows if it has died."""
+    from prefect.client.orchestration import get_client
+
+    with suppress(Exception), get_client(sync_client=True) as client:
+        place = f"{socket.gethostname()}:{os.getpid()}"
+        client.update_flow_run(flow_run.id, infrastructure_pid=place)
 
 
 def _configure_prefect(settings: Settings, *, quiet: bool) -> None:
@@ -37,7 +49,9 @@ def _configure_prefect(settings: Settings, *, quiet: bool) -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_LOGGING_LEVEL": "WARNING" if quiet else "INFO",
     }
-    if "PREFECT_API_URL" not in os.environ:
+    if address := os.environ.get("PREFECT_API_URL") or address_of("prefect", settings.home):
+        environment["PREFECT_API_URL"] = address
+    else:
         # Ctrl-C reaches the temporary server too; nobody should wait for it to answer then
         environment |= {
             "PREFECT_CLIENT_MAX_RETRIES": "1",

@@ -28,10 +28,16 @@ def pipeline(params: Params) -> dict[str, Any]:
 
     Each step finds what an earlier run of the same job has done already, so that the pipeline
     can be interrupted anywhere and run again.
+
+    Args:
+        params: The whole job; what is left out has the default that the form shows.
+
+    Returns:
+        What was reached and where each thing lies.
     """
     data, split = params.data.name, params.evaluate.split
     _check(params)
-    version = publish_dataset(data)
+    version = publish_dataset(data, follow=False)
     raise_if_interrupted()
     run = fine_tune(params, version["digest"])
     raise_if_interrupted()

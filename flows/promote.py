@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 
@@ -16,13 +16,16 @@ from emsam.train.run_directory import RunDirectory
 
 
 @flow(name="promote", flow_run_name="promote on {data} {split}")
-def promote(run: str, data: str, split: str) -> dict[str, Any]:
+def promote(run: str, data: str, split: Literal["val", "test"] = "test") -> dict[str, Any]:
     """Compare with the champion on the same slices; the better one is champion afterwards.
 
-    Returns
-    -------
-    dict
-        ``model`` (``NAME/VERSION``), ``verdict`` and ``reason``.
+    Args:
+        run: Run directory, such as `runs/first`; relative to the worker's folder.
+        data: Name of the volume on which the two are compared.
+        split: Slices that decide: `val` or `test`.
+
+    Returns:
+        `model` (`NAME/VERSION`), `verdict` and `reason`.
     """
     settings = Settings()
     volume = Volume(settings.volume_path(data))

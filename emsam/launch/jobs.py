@@ -11,8 +11,8 @@ from typing import Any
 
 from emsam.errors import InputError
 from emsam.launch.trainer import end_recorded
+from emsam.processes import find_process
 from emsam.settings import Settings
-from emsam.train.processes import find_process
 from emsam.train.run_directory import ACTIVE, RunDirectory
 
 KILLED, HANGS = "killed", "hangs"

@@ -11,8 +11,8 @@ import time
 import psutil
 
 from emsam.launch.watchdog import Watchdog
+from emsam.processes import find_process
 from emsam.settings import Settings
-from emsam.train.processes import find_process
 from emsam.train.run_directory import ACTIVE, DONE, FAILED, STOPPED, RunDirectory
 from emsam.train.stop import EXIT_STOPPED
 

@@ -14,11 +14,11 @@ Widths = tuple[Positive, ...]
 class DataParams(FrozenModel):
     """The data set that ``dvc repro`` ingests and trains on."""
 
-    name: str = "demo"
+    name: str = Field("demo", description="name of the volume")
     shape: tuple[Positive, Positive, Positive] = Field(
         (32, 256, 256), description="synthetic volume, z,y,x"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the synthetic volume")
 
 
 class ModelParams(FrozenModel):
@@ -28,8 +28,12 @@ class ModelParams(FrozenModel):
     decoder of the paper, ``unet`` the baseline without SAM.
     """
 
-    name: Literal["emsam", "published", "unet"] = "emsam"
-    encoder: Literal["vit_t", "vit_s", "vit_b", "vit_l", "vit_h"] = "vit_t"
+    name: Literal["emsam", "published", "unet"] = Field(
+        "emsam", description="SAM with our decoder, SAM with the paper's, or the baseline"
+    )
+    encoder: Literal["vit_t", "vit_s", "vit_b", "vit_l", "vit_h"] = Field(
+        "vit_t", description="SAM's encoder; vit_t and vit_s are small ones of ours"
+    )
     weights: str | None = Field(
         None,
         pattern=r"^(official|[0-9a-f]{6,64})$",

@@ -27,8 +27,8 @@ _T = TypeVar("_T")
 class Params(FrozenModel):
     """Everything that decides a result, and nothing else."""
 
-    task: Task = "neurites"
-    seed: int = Field(0, ge=0)
+    task: Task = Field("neurites", description="what is segmented")
+    seed: int = Field(0, ge=0, description="decides first weights, patches and augmentation")
     data: DataParams = DataParams()
     model: ModelParams = ModelParams()
     targets: TargetParams = TargetParams()

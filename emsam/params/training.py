@@ -77,15 +77,17 @@ class TrainParams(FrozenModel):
     mode: Literal["full", "lora", "decoder"] = Field(
         "full", description="what learns of the encoder: all, low-rank additions, nothing"
     )
-    lora_rank: int = Field(8, ge=1)
+    lora_rank: int = Field(8, ge=1, description="of the low-rank additions")
     lora_places: tuple[Literal["qkv", "proj", "lin1", "lin2"], ...] = Field(
         ("qkv",), min_length=1, description="layers of the encoder that get low-rank additions"
     )
-    steps: int | None = Field(400, ge=1)
-    minutes: float | None = Field(None, gt=0, allow_inf_nan=False)
-    batch_size: int = Field(2, ge=1)
+    steps: int | None = Field(400, ge=1, description="budget in steps; null: minutes alone")
+    minutes: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="budget in minutes; null: steps alone"
+    )
+    batch_size: int = Field(2, ge=1, description="patches of one step")
     patch: int = Field(256, ge=32, description="side of the square training patch, pixels")
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0, description="the highest, after the warm-up")
     encoder_learning_rate: float = Field(1e-3, gt=0, description="for SAM's encoder alone")
     layer_decay: float = Field(
         1.0,
@@ -93,7 +95,7 @@ class TrainParams(FrozenModel):
         le=1,
         description="each block of the encoder learns this factor slower than the next; 1 is off",
     )
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     warmup: float = Field(0.05, ge=0, lt=1, description="part of the budget")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     validate_every: int = Field(100, ge=1, description="steps")
@@ -106,13 +108,17 @@ class TrainParams(FrozenModel):
     cached_features: bool = Field(
         False, description="read the frozen encoder's features from 'emsam features'"
     )
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="bits of a number while the network computes"
+    )
     gradient_checkpointing: bool = Field(
         False, description="save memory: compute the encoder's inner values twice"
     )
     channels_last: bool = Field(True, description="memory layout of the convolutions")
     compile: bool = Field(False, description="torch.compile; the first step takes minutes")
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto takes a GPU where there is one"
+    )
 
     @field_validator("patch")
     @classmethod

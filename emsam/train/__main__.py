@@ -67,7 +67,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 def _train_job(run: RunDirectory, options: argparse.Namespace, stop: StopRequest) -> int:
     """Wait for slots, then train, here or in a process for each device."""
-    from emsam.train.processes import identify
+    from emsam.processes import identify
     from emsam.train.run_directory import DONE, STARTING, STOPPED, WAITING
     from emsam.train.slots import hold_slots, require_slots, slot_names, uses_gpu
     from emsam.train.team import require_shares

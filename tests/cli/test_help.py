@@ -33,7 +33,7 @@ def test_every_command_has_an_example_that_names_it(words: list[str]) -> None:
 
 def test_help_reads_like_a_table_of_contents() -> None:
     text = runner.invoke(app, ["--help"]).output
-    headings = ["Data", "Train and judge", "Decide", "Use", "All of it"]
+    headings = ["Data", "Train and judge", "Decide", "Use", "All of it", "Services"]
     places = [text.index(f"─ {heading} ─") for heading in headings]
     assert places == sorted(places)
 

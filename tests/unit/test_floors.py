@@ -14,24 +14,28 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FLOORS: dict[str, int] = {
     "params": 0, "settings": 0, "metrics": 0, "errors": 0, "quiet": 0, "interrupts": 0,
-    "documents": 0, "locks": 0, "progress": 0,
+    "documents": 0, "locks": 0, "progress": 0, "processes": 0, "services": 0,
     "data": 1,
     "model": 2, "segment": 2,
     "train": 3,
-    "versioning": 4, "launch": 4, "registry": 4,
+    "versioning": 4, "launch": 4, "registry": 4, "stack": 4,
     "cli": 5, "flows": 5, "dashboards": 5,
 }  # fmt: skip
 NEIGHBOURS = {
     ("params", "errors"),  # a bad parameter is bad input
+    ("services", "documents"),  # a state file is written whole
+    ("services", "processes"),  # a service is known by its process
+    ("settings", "errors"),  # a bad setting is bad input
+    ("settings", "services"),  # where MLflow is depends on what runs
     ("metrics", "params"),  # the name of a task is a type in params
     ("cli", "flows"),  # `emsam pipeline` is a flow, run here
 }
 """Rooms of one floor that may nevertheless know each other; none on floor 4."""
 THIRD_PARTY: list[set[str]] = [
-    {"numpy", "scipy", "skimage", "pydantic", "pydantic_settings", "yaml"},
+    {"numpy", "scipy", "skimage", "pydantic", "pydantic_settings", "yaml", "psutil"},
     {"zarr", "tifffile", "h5py", "imagecodecs", "mrcfile", "boto3", "botocore"},
     {"torch", "torchvision", "segment_anything", "safetensors", "dask", "bioimage_cpp"},
-    {"lightning_fabric", "psutil", "PIL", "optuna"},
+    {"lightning_fabric", "PIL", "optuna"},
 ]
 """What each of the floors 0 to 3 may import beside what is allowed below it."""
 PLATFORM = {"prefect", "mlflow", "dvc", "streamlit", "sqlalchemy"}

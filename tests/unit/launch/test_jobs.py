@@ -13,8 +13,8 @@ import pytest
 from emsam.errors import InputError
 from emsam.launch.jobs import list_jobs, stop_job
 from emsam.params import Params
+from emsam.processes import find_process, identify
 from emsam.settings import Settings
-from emsam.train.processes import find_process, identify
 from emsam.train.run_directory import RunDirectory
 
 INPUTS = {"data": [{"name": "demo", "digest": "abc.dir", "path": "data/demo/volume.zarr"}]}

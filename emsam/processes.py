@@ -6,8 +6,8 @@ from typing import Any
 
 import psutil
 
-_SAME = 1.0
-"""Seconds by which two readings of one start time may differ."""
+CLOCK = 2.0
+"""Seconds by which two readings of one process's start may differ."""
 
 
 def identify(pid: int) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def find_process(identity: dict[str, Any]) -> psutil.Process | None:
     """The process that :func:`identify` told, if it still works."""
     try:
         process = psutil.Process(identity["pid"])
-        same = abs(process.create_time() - identity["pid_started"]) < _SAME
+        same = abs(process.create_time() - identity["pid_started"]) < CLOCK
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (KeyError, TypeError, psutil.Error):
         return None

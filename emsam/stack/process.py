@@ -1,0 +1,154 @@
+"""A service as a process: detached, leader of a session of its own, its output in a file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from emsam.errors import InputError, StackFailed
+from emsam.processes import CLOCK
+from emsam.services import RunningService
+from emsam.stack.plan import Service
+
+_POLL = 0.3
+
+
+def start(service: Service, logs: Path) -> RunningService:
+    """Start a service; it goes on when this process ends, and Ctrl-C here does not reach it."""
+    logs.mkdir(parents=True, exist_ok=True)
+    log = logs / f"{service.name}.log"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    _hear_ctrl_c()
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            service.command,
+            env=os.environ | service.environment | {"PATH": path, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    process.returncode = 0  # whoever comes later stops it; nobody waits for it here
+    started = psutil.Process(process.pid).create_time()
+    return RunningService(process.pid, started, service.url, str(log.absolute()))
+
+
+def _hear_ctrl_c() -> None:
+    """A shell's background job ignores SIGINT and hands that down; workers listen to it."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_until_well(service: Service, running: RunningService) -> None:
+    """Wait for the first answer.
+
+    Raises
+    ------
+    StackFailed
+        The service ended, or gave no answer before its deadline.
+    """
+    until = time.monotonic() + service.deadline
+    while not service.is_well(running):
+        if not running.is_alive():
+            raise StackFailed(f"{service.name} ended: {last_line(running)}; see {running.log}")
+        if time.monotonic() > until:
+            raise StackFailed(
+                f"{service.name} gave no answer within {service.deadline:.0f} s; see "
+                f"{running.log}, and stop it with 'emsam down'"
+            )
+        time.sleep(_POLL)
+
+
+def last_line(running: RunningService) -> str:
+    """The last line that a service printed."""
+    with suppress(OSError), Path(running.log).open(errors="replace") as stream:
+        lines = deque((line.strip() for line in stream if line.strip()), maxlen=1)
+        return lines[0] if lines else "it printed nothing"
+    return "its log is gone"
+
+
+def stop(running: RunningService, grace: float) -> None:
+    """SIGTERM to the whole session of a service, SIGKILL to what is left after ``grace``."""
+    end(session(running), grace)
+
+
+def session(running: RunningService) -> list[psutil.Process]:
+    """Live processes of the session that a service leads, or led before it was killed."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) != running.pid:
+                continue
+            created = process.create_time()
+            if process.pid == running.pid and abs(created - running.started) > CLOCK:
+                return []  # the id leads another session now, so nothing of the old one is left
+            if process.status() != psutil.STATUS_ZOMBIE and created > running.started - CLOCK:
+                found.append(process)
+    return found
+
+
+def end(processes: list[psutil.Process], grace: float) -> None:
+    """SIGTERM, and SIGKILL to those that are left after ``grace`` seconds."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    until = time.monotonic() + grace
+    while (left := [each for each in processes if _lives(each)]) and time.monotonic() < until:
+        time.sleep(0.1)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    while any(_lives(each) for each in left):
+        time.sleep(0.1)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether a process is there; a dead one that nobody has waited for is not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def require_free_port(service: Service, listen: str) -> None:
+    """Refuse a port that somebody else listens on.
+
+    Raises
+    ------
+    InputError
+        With the process that has it, where the system tells.
+    """
+    if service.port is None:
+        return
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen, service.port))
+        except OSError as error:
+            raise InputError(
+                f"port {service.port} for {service.name}: {error.strerror}{_owner(service.port)}; "
+                f"free it, or set {service.variable} to another port"
+            ) from None
+
+
+def _owner(port: int) -> str:
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            here = getattr(connection.laddr, "port", None)
+            if connection.status == psutil.CONN_LISTEN and here == port:
+                if connection.pid:
+                    name = " ".join(psutil.Process(connection.pid).cmdline())[:60]
+                    return f" (process {connection.pid}: {name})"
+                break
+    return ""

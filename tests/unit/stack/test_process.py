@@ -1,0 +1,146 @@
+"""Services as processes: started, asked, stopped, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import psutil
+import pytest
+
+from emsam.errors import InputError, StackFailed
+from emsam.services import RunningService, StackState, address_of, read_state, write_state
+from emsam.stack import process
+from emsam.stack.plan import Service
+from emsam.stack.web import NotThere, answers, ask
+from tests.s3_server import free_ports
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print("ready", child.pid, flush=True)
+time.sleep(600)
+"""
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def service(*command: str, port: int | None = None, url: str = "", deadline: float = 60) -> Service:
+    return Service(
+        "example", (sys.executable, *command), {}, url, lambda running: _is_well(running),
+        port=port, variable="EMSAM_EXAMPLE_PORT", deadline=deadline,
+    )  # fmt: skip
+
+
+def _is_well(running: RunningService) -> bool:
+    return answers(running.url) if running.url else "ready" in Path(running.log).read_text()
+
+
+def started(tmp_path: Path, code: str) -> RunningService:
+    made = service("-u", "-c", code)
+    running = process.start(made, tmp_path)
+    process.wait_until_well(made, running)
+    return running
+
+
+def test_a_server_answers_and_is_gone_after_its_stop(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/"
+    made = service("-m", "http.server", "--bind", "127.0.0.1", str(port), port=port, url=url)
+    process.require_free_port(made, "127.0.0.1")
+    running = process.start(made, tmp_path)
+    process.wait_until_well(made, running)
+    assert running.is_alive()
+    assert os.getsid(running.pid) == running.pid
+    with pytest.raises(InputError, match=f"port {port}.*EMSAM_EXAMPLE_PORT"):
+        process.require_free_port(made, "127.0.0.1")
+    process.stop(running, 10)
+    assert not running.is_alive()
+    process.require_free_port(made, "127.0.0.1")
+
+
+def test_a_service_that_ends_is_told_with_its_last_line(tmp_path: Path) -> None:
+    made = service("-c", "print('no such database'); raise SystemExit(1)", url="http://127.0.0.1:9")
+    with pytest.raises(StackFailed, match=r"example ended: no such database; see .*example\.log"):
+        process.wait_until_well(made, process.start(made, tmp_path))
+
+
+def test_a_service_that_never_answers_has_a_deadline(tmp_path: Path) -> None:
+    made = service("-c", "import time; time.sleep(600)", url="http://127.0.0.1:9", deadline=0)
+    running = process.start(made, tmp_path)
+    with pytest.raises(StackFailed, match="no answer within"):
+        process.wait_until_well(made, running)
+    process.stop(running, 10)
+
+
+def test_what_a_killed_service_left_behind_is_ended_with_it(tmp_path: Path) -> None:
+    running = started(tmp_path, PARENT)
+    child = psutil.Process(int(Path(running.log).read_text().split()[1]))
+    os.kill(running.pid, signal.SIGKILL)
+    while running.is_alive():
+        time.sleep(0.05)
+    assert child.is_running()
+    process.stop(running, 10)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+    running = started(tmp_path, STUBBORN)
+    process.stop(running, 0.2)
+    assert not running.is_alive()
+
+
+def test_an_id_that_went_to_another_process_is_left_alone(tmp_path: Path) -> None:
+    running = started(tmp_path, STUBBORN)
+    earlier = replace(running, started=running.started - 3600)
+    assert not earlier.is_alive()
+    process.stop(earlier, 0)
+    assert running.is_alive()
+    process.stop(running, 0)
+
+
+def test_an_address_is_told_only_while_the_service_lives(tmp_path: Path) -> None:
+    assert address_of("mlflow", tmp_path) == ""
+    running = replace(started(tmp_path, STUBBORN), url="http://127.0.0.1:5000")
+    write_state(tmp_path, StackState({"mlflow": running}))
+    assert address_of("mlflow", tmp_path) == ""  # it has not answered yet
+    write_state(tmp_path, StackState({"mlflow": replace(running, ready=True)}, "digest"))
+    assert address_of("mlflow", tmp_path) == "http://127.0.0.1:5000"
+    process.stop(running, 0)
+    assert address_of("mlflow", tmp_path) == ""
+    assert read_state(tmp_path).deployed == "digest"
+
+
+def test_a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_one_line() -> None:
+    replies = [503, 503, 200, 404, 500]
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(replies.pop(0))
+            self.end_headers()
+            self.wfile.write(b'{"ok": true}')
+
+    server = HTTPServer(("127.0.0.1", 0), Busy)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/api"
+    try:
+        assert ask("GET", url) == {"ok": True}
+        with pytest.raises(NotThere):
+            ask("GET", url)
+        with pytest.raises(StackFailed, match=r"500.*emsam status"):
+            ask("GET", url)
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(StackFailed, match="refused"):
+        ask("GET", url)
