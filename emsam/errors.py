@@ -29,3 +29,8 @@ class VersioningFailed(Exception):
 
 class StackFailed(Exception):
     """A service of the local stack did not start or gives no answer; the message names its log."""
+
+
+def one_line(error: BaseException) -> str:
+    """The beginning of an error's message without line breaks."""
+    return " ".join(str(error).split())[:120] or type(error).__name__

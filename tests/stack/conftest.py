@@ -99,15 +99,21 @@ class Stack(Laboratory):
         return found
 
     def workers_at_rest(self) -> None:
-        """After a job: no engine and no trainer is left, and no slot is held."""
+        """After a job: no engine and no trainer is left, and no slot is held.
+
+        Prefect frees the slot of an engine that was killed when its lease ends, after a minute.
+        """
 
         def at_rest() -> bool:
             words = [" ".join(each.cmdline()) for each in self.processes() if each.is_running()]
             return not any("prefect.engine" in line or "emsam.train" in line for line in words)
 
+        def free() -> bool:
+            limits = self.ask("POST", "/v2/concurrency_limits/filter", {})
+            return all(limit["active_slots"] == 0 for limit in limits)
+
         wait_for(at_rest, "engines and trainers to end")
-        for limit in self.ask("POST", "/v2/concurrency_limits/filter", {}):
-            assert limit["active_slots"] == 0, limit
+        wait_for(free, "slots to be free")
 
 
 def wait_for(happened: Callable[[], Any], what: str) -> Any:

@@ -1,34 +1,25 @@
-"""``s3://bucket/key``: listed first, then fetched file by file into a folder of ours.
-
-Endpoint and credentials are boto3's own: ``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``,
-``AWS_SECRET_ACCESS_KEY``, ``AWS_REGION``, or ``AWS_PROFILE``.
-"""
+"""``s3://bucket/key``: listed first, then fetched file by file into a folder of ours."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from emsam.data.readers.opening import S3, is_known, split_location
-from emsam.data.readers.stack import one_line
 from emsam.data.readers.zarr_array import find_array
+from emsam.data.s3 import GONE, WORKERS, open_s3, s3_errors, safe_path
 from emsam.errors import InputError
 from emsam.progress import Progress
 
-_WORKERS = 8
 _BLOCK = 1 << 20
 _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json")
 _CONTAINERS = (".zarr", ".n5")
-_REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "403",
-            "Forbidden", "InvalidToken", "RequestTimeTooSkewed"}  # fmt: skip
-_GONE = {"NoSuchKey", "404", "NotFound"}
 
 
 @dataclass(frozen=True)
@@ -86,8 +77,8 @@ def list_remote(address: str) -> Remote:
     key = file.as_posix() if inner else rest
     if not bucket or not (key or address.endswith("/")):
         raise InputError(f"{address}: write it as s3://bucket/key")
-    with _answers(address):
-        client = _client()
+    with s3_errors(address):
+        client = open_s3()
         found = None if key.endswith("/") or not key else _head(client, bucket, key)
         if found is not None:
             _refuse_unknown(address, [found.path])
@@ -116,8 +107,8 @@ def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Pat
         come stays for the next call.
     """
     location = f"{folder}/{remote.location}"
-    with _answers(remote.address):
-        client = _client()
+    with s3_errors(remote.address):
+        client = open_s3()
         files = remote.files
         metadata = [each for each in files if PurePosixPath(each.path).name in _METADATA]
         if metadata and ".n5" not in remote.location:
@@ -129,21 +120,6 @@ def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Pat
     return location
 
 
-def _client() -> Any:
-    try:
-        import boto3
-        from botocore.config import Config
-    except ModuleNotFoundError:
-        raise InputError(
-            "s3:// needs boto3, which is not installed: pip install 'emsam[platform]'"
-        ) from None
-    config = Config(
-        connect_timeout=10, read_timeout=60, max_pool_connections=_WORKERS,
-        retries={"max_attempts": 3, "mode": "standard"},
-    )  # fmt: skip
-    return boto3.session.Session().client("s3", config=config)
-
-
 def _head(client: Any, bucket: str, key: str) -> RemoteFile | None:
     """The object ``key``; ``None`` if there is none of this very name."""
     from botocore.exceptions import ClientError
@@ -151,7 +127,7 @@ def _head(client: Any, bucket: str, key: str) -> RemoteFile | None:
     try:
         answer = client.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in _GONE:
+        if error.response.get("Error", {}).get("Code") in GONE:
             return None
         raise
     name = PurePosixPath(key).name
@@ -170,7 +146,7 @@ def _list_folder(client: Any, address: str, bucket: str, prefix: str) -> Remote:
     ):
         for each in page.get("Contents", ()):
             if not each["Key"].endswith("/"):
-                path = _safe(address, each["Key"].removeprefix(root))
+                path = safe_path(address, each["Key"].removeprefix(root))
                 files.append(RemoteFile(each["Key"], path, each["Size"], each["ETag"].strip('"')))
     if not files:
         raise InputError(f"{address}: no such object, and none below it; check the key")
@@ -178,19 +154,12 @@ def _list_folder(client: Any, address: str, bucket: str, prefix: str) -> Remote:
     for key in (f"{group}/{name}" for group in above for name in _METADATA):
         found = _head(client, bucket, key)
         if found is not None:
-            path = _safe(address, key.removeprefix(root))
+            path = safe_path(address, key.removeprefix(root))
             files.append(RemoteFile(key, path, found.size, found.etag))
     if not tops and not any(PurePosixPath(each.path).name in _METADATA for each in files):
         _refuse_unknown(address, [each.path for each in files])
     location = prefix.removeprefix(root) or "."
     return Remote(address, bucket, location, tuple(sorted(files, key=lambda each: each.path)))
-
-
-def _safe(address: str, path: str) -> str:
-    """A key as a relative path that stays in its folder."""
-    if any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path:
-        raise InputError(f"{address}: the key {path[:80]!r} is no path of a file; rename it")
-    return path
 
 
 def _refuse_unknown(address: str, paths: Sequence[str]) -> None:
@@ -226,7 +195,7 @@ def _fetch_all(
 ) -> None:
     """Fetch several files at a time; the first error ends all."""
     total, done = sum(each.size for each in files), 0
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         try:
             tasks = {
                 pool.submit(_fetch_file, client, remote.bucket, each, folder): each
@@ -264,59 +233,3 @@ def _fetch_file(client: Any, bucket: str, remote: RemoteFile, folder: Path) -> N
     if part.stat().st_size != remote.size:
         raise ConnectionError(f"{part.stat().st_size} of {remote.size} bytes came")
     part.rename(target)
-
-
-@contextmanager
-def _answers(address: str) -> Iterator[None]:
-    """Whatever goes wrong between here and the server becomes one clear line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        said = _explanation(error)
-        if said is None:
-            raise
-        raise InputError(f"{address}: {said}") from None
-
-
-def _explanation(error: Exception) -> str | None:
-    """What to do about an error of boto3 or of the disk; ``None`` for a bug of ours."""
-    try:
-        from botocore import exceptions as known
-    except ModuleNotFoundError:
-        return None
-    if isinstance(error, known.ClientError):
-        return _answered(error)
-    if isinstance(
-        error,
-        (known.NoCredentialsError, known.PartialCredentialsError, known.CredentialRetrievalError),
-    ):
-        return "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-    if isinstance(error, (known.ProfileNotFound, known.ConfigParseError, known.NoRegionError)):
-        return f"{one_line(error)}; check AWS_PROFILE and AWS_REGION"
-    if isinstance(error, known.ParamValidationError):
-        return f"no name that S3 allows ({one_line(error)}); write it as s3://bucket/key"
-    if isinstance(error, (known.BotoCoreError, ConnectionError)):
-        return (
-            f"the server cannot be reached or broke off ({one_line(error)}); check "
-            "AWS_ENDPOINT_URL and the network, then run the same command again to go on"
-        )
-    if isinstance(error, OSError):
-        return f"cannot be kept here ({one_line(error)}); make room, then run it again"
-    if isinstance(error, ValueError) and "endpoint" in str(error).lower():
-        return f"{one_line(error)}; check AWS_ENDPOINT_URL"
-    return None
-
-
-def _answered(error: Any) -> str:
-    code = str(error.response.get("Error", {}).get("Code"))
-    if code == "NoSuchBucket":
-        return "no such bucket; check its name and AWS_ENDPOINT_URL"
-    if code in _GONE:
-        return "the object is gone; check the key"
-    if code in _REFUSED:
-        return f"access is refused ({code}); check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE)"
-    if code in ("PreconditionFailed", "412", "InvalidRange", "416"):
-        return "changed while it was fetched; run the same command again"
-    return f"the server answers {code} ({one_line(error)}); check AWS_ENDPOINT_URL and AWS_REGION"

@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from emsam.errors import InputError
+from emsam.errors import InputError, one_line
 
 VoxelSize = tuple[float, float, float]
 """z, y, x in nm."""
@@ -182,8 +182,3 @@ def reading(name: str, what: str) -> Iterator[None]:
             f"{name}: cannot be read as {what} ({one_line(error)}); "
             "the file is truncated or damaged, copy it again"
         ) from None
-
-
-def one_line(error: BaseException) -> str:
-    """The beginning of an error's message without line breaks."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
