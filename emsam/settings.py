@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -82,6 +82,16 @@ class Settings(BaseSettings):
     """A trainer that says nothing for so long hangs, and is ended."""
     grace_seconds: float = Field(20, gt=0)
     """Time for a step and its checkpoint after SIGTERM; Prefect's own patience ends after 30."""
+    launcher: Literal["process", "batch"] = "process"
+    """Where jobs train: a process of this host, or a job of AWS Batch."""
+    batch_queue: str = ""
+    """AWS Batch: job queue."""
+    batch_definition: str = ""
+    """AWS Batch: job definition, with an image in which EM-SAM is installed."""
+    batch_root: str = ""
+    """AWS Batch: ``s3://bucket/folder`` for volumes, weights and run directories."""
+    batch_attempts: int = Field(5, ge=1, le=10)
+    """AWS Batch: how often a job begins when its machine is taken away."""
     sync_seconds: float = Field(10, gt=0)
     """Between two looks at a run in training for what MLflow does not have yet."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from emsam.launch.jobs import seconds_left
-from emsam.launch.process import run_training
+from emsam.launch.launcher import launch
 from emsam.params import Params
 from emsam.processes import identify
 from emsam.registry.mirror import Mirror
@@ -47,7 +47,7 @@ def fine_tune(params: Params, version: str | None = None) -> str:
         else:
             with _slots(run, settings, log):
                 log.info("training in %s", run.path)
-                run_training(run, settings, _Reporter(log))
+                launch(run, settings, _Reporter(log))
             log.info("%s is done at step %s", run.path, run.status()["step"])
     return str(run.path)
 
@@ -55,7 +55,7 @@ def fine_tune(params: Params, version: str | None = None) -> str:
 @contextmanager
 def _slots(run: RunDirectory, settings: Settings, log: Any) -> Iterator[None]:
     """Queue for this host's devices, in sight of 'emsam jobs'."""
-    if not has_server():
+    if settings.launcher != "process" or not has_server():
         yield
         return
     budget = run.params().train

@@ -114,7 +114,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune a model in a process of its own; go on where it was stopped."""
-    from emsam.launch.process import run_training
+    from emsam.launch.launcher import launch
     from emsam.settings import Settings
     from emsam.train.prepare import prepare_run
 
@@ -122,7 +122,7 @@ def train(
     settings = Settings()
     job = prepare_run(resolved, settings, run)
     with progress(f"training {job.name}") as report:
-        run_training(job, settings, lambda status: report(*training_progress(status)))
+        launch(job, settings, lambda status: report(*training_progress(status)))
     status = job.status()
     emit(
         {"run": str(job.path)} | status,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emsam.errors import InputError
+from emsam.launch.batch import stop_on_batch
 from emsam.launch.trainer import end_recorded
 from emsam.processes import find_process
 from emsam.settings import Settings
@@ -95,6 +96,9 @@ def stop_job(name: str, settings: Settings) -> Job:
         run = RunDirectory(Path(name)).require()
     status = run.status()
     state = status["state"]
+    if state in ACTIVE and status.get("batch_job"):
+        stop_on_batch(run, settings)
+        return describe_job(run, settings)
     if state in ACTIVE and status.get("host", socket.gethostname()) != socket.gethostname():
         raise InputError(f"{run.path}: is trained on {status['host']}; stop it there")
     if state not in ACTIVE or find_process(status) is None:

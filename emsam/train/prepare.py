@@ -54,7 +54,8 @@ def prepare_run(
     volume = Volume(settings.volume_path(params.data.name))
     check_trainable(volume, params)
     require_shares(params.train.batch_size, settings.devices)
-    require_slots(slot_names(params.train, settings.cpu_slots), settings.devices)
+    if settings.launcher == "process":
+        require_slots(slot_names(params.train, settings.cpu_slots), settings.devices)
     digest = folder_digest(volume.path)
     if version not in (None, digest):
         raise InputError(

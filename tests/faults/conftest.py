@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,14 +24,13 @@ from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
 from tests.conftest import Laboratory, make_laboratory, overrides
 from tests.flows.conftest import prefect_api, synthesize
+from tests.waiting import PATIENCE, wait_for
 
 __all__ = ["prefect_api"]
 
 STEPS = 40
 JOB = (f"train.steps={STEPS}", "train.batch_size=2", "train.checkpoint_every=5")
 INJECTED = Path(__file__).parent / "injected"
-PATIENCE = 200.0
-"""Seconds after which a test gives up waiting; nothing is decided by it."""
 FLOW = """
 import sys
 from emsam.params import load_params
@@ -41,15 +39,6 @@ fine_tune(load_params(None, sys.argv[1:]))
 """
 FINAL = {"done": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 """What MLflow says of a state of the run directory."""
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """Poll until ``condition`` is true; returns what it gave."""
-    end = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < end, f"{what} never came"
-        time.sleep(0.05)
-    return found
 
 
 @dataclass

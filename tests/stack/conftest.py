@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,8 @@ from emsam.params import dump_params, load_params
 from emsam.stack.web import ask
 from tests.conftest import TINY, Laboratory, make_laboratory
 from tests.s3_server import free_ports
+from tests.waiting import wait_for
 
-WAIT = 300.0
-"""Seconds after which something that does not happen is a failure."""
 STEPS = 400
 LONGER = (f"train.steps={STEPS}", "train.batch_size=4", "train.checkpoint_every=10")
 """Overrides of a training long enough to be killed in."""
@@ -114,15 +112,6 @@ class Stack(Laboratory):
 
         wait_for(at_rest, "engines and trainers to end")
         wait_for(free, "slots to be free")
-
-
-def wait_for(happened: Callable[[], Any], what: str) -> Any:
-    """Ask until the answer is true; returns it."""
-    until = time.monotonic() + WAIT
-    while not (answer := happened()):
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        time.sleep(0.2)
-    return answer
 
 
 def kill(pid: int) -> None:

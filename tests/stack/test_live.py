@@ -14,7 +14,8 @@ import pytest
 
 from emsam.stack.deploy import declared, shipped
 from tests.conftest import overrides
-from tests.stack.conftest import LONGER, STEPS, Stack, kill, wait_for
+from tests.stack.conftest import LONGER, STEPS, Stack, kill
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from emsam.data.aws import GONE, WORKERS, aws_errors, open_aws, safe_path
 from emsam.data.readers.opening import S3, is_known, split_location
 from emsam.data.readers.zarr_array import find_array
-from emsam.data.s3 import GONE, WORKERS, open_s3, s3_errors, safe_path
 from emsam.errors import InputError
 from emsam.progress import Progress
 
@@ -77,8 +77,8 @@ def list_remote(address: str) -> Remote:
     key = file.as_posix() if inner else rest
     if not bucket or not (key or address.endswith("/")):
         raise InputError(f"{address}: write it as s3://bucket/key")
-    with s3_errors(address):
-        client = open_s3()
+    with aws_errors(address):
+        client = open_aws("s3")
         found = None if key.endswith("/") or not key else _head(client, bucket, key)
         if found is not None:
             _refuse_unknown(address, [found.path])
@@ -107,8 +107,8 @@ def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Pat
         come stays for the next call.
     """
     location = f"{folder}/{remote.location}"
-    with s3_errors(remote.address):
-        client = open_s3()
+    with aws_errors(remote.address):
+        client = open_aws("s3")
         files = remote.files
         metadata = [each for each in files if PurePosixPath(each.path).name in _METADATA]
         if metadata and ".n5" not in remote.location:

@@ -1,4 +1,4 @@
-"""boto3's client for S3, and one clear line for whatever goes wrong with it.
+"""boto3's clients, and one clear line for whatever goes wrong with them.
 
 Endpoint and credentials are boto3's own: ``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``,
 ``AWS_SECRET_ACCESS_KEY``, ``AWS_REGION``, or ``AWS_PROFILE``.
@@ -19,20 +19,20 @@ _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Expi
 GONE = {"NoSuchKey", "404", "NotFound"}
 
 
-def open_s3() -> Any:
-    """A client whose endpoint and credentials the environment says."""
+def open_aws(service: str) -> Any:
+    """A client of ``s3`` or another service, as the environment says."""
     try:
         import boto3
         from botocore.config import Config
     except ModuleNotFoundError:
         raise InputError(
-            "s3:// needs boto3, which is not installed: pip install 'emsam[platform]'"
+            "AWS and s3:// need boto3, which is not installed: pip install 'emsam[platform]'"
         ) from None
     config = Config(
         connect_timeout=10, read_timeout=60, max_pool_connections=WORKERS,
         retries={"max_attempts": 3, "mode": "standard"},
     )  # fmt: skip
-    return boto3.session.Session().client("s3", config=config)
+    return boto3.session.Session().client(service, config=config)
 
 
 def safe_path(address: str, path: str) -> str:
@@ -43,7 +43,7 @@ def safe_path(address: str, path: str) -> str:
 
 
 @contextmanager
-def s3_errors(address: str) -> Iterator[None]:
+def aws_errors(address: str) -> Iterator[None]:
     """Whatever goes wrong between here and the server becomes one clear line."""
     try:
         yield
@@ -59,6 +59,7 @@ def s3_errors(address: str) -> Iterator[None]:
 def _explanation(error: Exception) -> str | None:
     """What to do about an error of boto3 or of the disk; ``None`` for a bug of ours."""
     try:
+        from boto3.exceptions import Boto3Error
         from botocore import exceptions as known
     except ModuleNotFoundError:
         return None
@@ -73,6 +74,8 @@ def _explanation(error: Exception) -> str | None:
         return f"{one_line(error)}; check AWS_PROFILE and AWS_REGION"
     if isinstance(error, known.ParamValidationError):
         return f"no name that S3 allows ({one_line(error)}); write it as s3://bucket/key"
+    if isinstance(error, Boto3Error):
+        return f"{one_line(error)}; check the credentials, AWS_ENDPOINT_URL and the network"
     if isinstance(error, (known.BotoCoreError, ConnectionError)):
         return (
             f"the server cannot be reached or broke off ({one_line(error)}); check "

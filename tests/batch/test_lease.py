@@ -1,0 +1,112 @@
+"""Who may train a run whose directory is in S3; with a real S3 server (SeaweedFS)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emsam.launch import s3_run
+from emsam.launch.s3_run import S3Run
+from emsam.train.run_directory import RunDirectory
+from tests.s3_server import S3Server, run_s3_server
+
+ADDRESS = "s3://emsam/team/runs/a"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with run_s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def make_run(folder: Path, *steps: int) -> RunDirectory:
+    """A run whose checkpoints hold what their step says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run = RunDirectory(folder)
+    for step in steps:
+        checkpoint = run.checkpoints / f"step-{step:06d}"
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        (checkpoint / "model.safetensors").write_text(f"weights of {step}")
+        (checkpoint / "manifest.json").write_text("{}")
+        run.append_metrics({"step": step})
+    run.write_status(state="running", step=max(steps, default=0))
+    return run
+
+
+def test_one_holder_at_a_time_and_a_dead_one_loses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "a", 5)
+    with S3Run(run, ADDRESS).hold("one", 4) as lost:  # seconds between two renewals
+        assert lost is not None
+        with S3Run(run, ADDRESS).hold("two", 4) as other:
+            assert other is None
+        time.sleep(2.5)
+        assert not lost.is_set()
+        monkeypatch.setattr(s3_run, "_STALE", 0.0)
+        with S3Run(run, ADDRESS).hold("two", 0.1) as other:  # finds it older than six of its own
+            assert other is not None
+            assert lost.wait(20)
+
+
+def test_a_further_attempt_of_the_same_job_does_not_wait(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 5)
+    with S3Run(run, ADDRESS).hold("job", 60) as lost, S3Run(run, ADDRESS).hold("job", 60) as again:
+        assert lost is not None
+        assert again is not None
+
+
+def test_twenty_at_once_and_one_gets_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 5)
+    got, ready, over = [], threading.Barrier(20), threading.Event()
+
+    def hold(number: int) -> None:
+        copy = S3Run(run, "s3://emsam/team/runs/crowd")
+        ready.wait()
+        with copy.hold(f"job {number}", 60) as lost:
+            if lost is not None:
+                got.append(number)
+            over.wait(5)
+
+    threads = [threading.Thread(target=hold, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 1
+
+
+def test_progress_comes_over_with_the_newest_whole_checkpoint(tmp_path: Path) -> None:
+    far = make_run(tmp_path / "far", 5, 10)
+    sender = S3Run(far, "s3://emsam/team/runs/b")
+    sender.push()
+    near = RunDirectory(tmp_path / "near")
+    near.path.mkdir()
+    receiver = S3Run(near, "s3://emsam/team/runs/b")
+    assert receiver.is_ahead()
+    assert receiver.pull(batch_job="x")["step"] == 10
+    assert near.status()["batch_job"] == "x"
+    assert [each.name for each in near.checkpoints.iterdir()] == ["step-000010"]
+    assert [line["step"] for line in near.metrics()] == [5, 10]
+    torn = far.checkpoints / "step-000015"  # a machine was taken away while it was sent
+    torn.mkdir()
+    (torn / "model.safetensors").write_text("half")
+    (torn / "manifest.json").write_text("{}")
+    sender.push()
+    sender._remote.remove(["checkpoints/step-000015/manifest.json"])
+    receiver.pull()
+    assert [each.name for each in near.checkpoints.iterdir()] == ["step-000010"]
+    empty = RunDirectory(tmp_path / "empty")
+    empty.path.mkdir()
+    S3Run(empty, "s3://emsam/team/runs/b").push()  # a container that failed before it had anything
+    assert S3Run(RunDirectory(tmp_path / "c"), "s3://emsam/team/runs/b").is_ahead()
