@@ -9,8 +9,9 @@ from prefect import flow, get_run_logger
 
 from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
+from emsam.registry.gate import decide
 from emsam.registry.models import register_run
-from emsam.registry.promotion import apply_decision, decide
+from emsam.registry.promotion import apply_decision
 from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
 

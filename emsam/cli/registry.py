@@ -94,8 +94,9 @@ def promote(
 
     from emsam.data.digest import folder_digest
     from emsam.data.store import Volume
+    from emsam.registry.gate import decide
     from emsam.registry.models import find_version
-    from emsam.registry.promotion import apply_decision, decide
+    from emsam.registry.promotion import apply_decision
     from emsam.settings import Settings
 
     settings = Settings()

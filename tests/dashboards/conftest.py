@@ -12,8 +12,9 @@ import pytest
 from emsam.data.digest import folder_digest
 from emsam.data.synthetic import synthesize_volume
 from emsam.params import load_params
+from emsam.registry.gate import decide
 from emsam.registry.models import register_run
-from emsam.registry.promotion import apply_decision, decide
+from emsam.registry.promotion import apply_decision
 from emsam.registry.tracking import sync_run
 from emsam.settings import Settings
 from emsam.train.evaluation import evaluate_run
