@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,14 @@ import tifffile
 import zarr
 
 from emsam.data import ingest
+from emsam.data.aws import safe_path
 from emsam.data.digest import folder_digest
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.readers import s3
 from emsam.errors import InputError
 from tests.s3_server import Line, S3Server, run_line, run_s3_server
 from tests.unit.data.conftest import VOXEL
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 300, 400), dtype=np.uint8)
@@ -177,7 +180,7 @@ def test_slices_that_have_come_are_not_fetched_again(
     server: S3Server, bucket: str, line: Line, store: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(s3, "_WORKERS", 1)
+    monkeypatch.setattr(s3, "WORKERS", 1)
     put(server, bucket, write_slices(tmp_path / "em", NOISE))
     source = Source(f"s3://{bucket}/em/", {}, VOXEL)
     line.breaks_after = 500_000  # of a connection that carries several slices
@@ -193,6 +196,42 @@ def test_slices_that_have_come_are_not_fetched_again(
     assert before.items() <= after.items()
     ingest_volume("ca1", source, store)
     np.testing.assert_array_equal(stored(store), NOISE)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from emsam.data.ingest import Source, ingest_volume
+ingest_volume("ca1", Source(sys.argv[1], {}, (30.0, 8.0, 8.0)), Path(sys.argv[2]))
+"""
+
+
+def test_an_ingest_that_is_killed_while_it_fetches_goes_on_from_what_has_come(
+    server: S3Server, bucket: str, line: Line, store: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "em.tif"
+    noise = np.random.default_rng(1).integers(0, 256, (8, 800, 800), np.uint8)
+    tifffile.imwrite(path, noise, photometric="minisblack")
+    put(server, bucket, path)
+    address = f"s3://{bucket}/em.tif"
+    line.pause = 0.05
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, address, str(store)])
+    come: dict[Path, int] = {}
+
+    def some_has_come() -> bool:
+        come.update((each, each.stat().st_size) for each in store.parent.rglob("em.tif.part"))
+        return any(come.values())
+
+    wait_for(some_has_come, "the first bytes")
+    process.kill()
+    process.wait()
+    assert not store.exists()
+    (part,) = come
+    assert 0 < part.stat().st_size < path.stat().st_size
+    line.pause, line.breaks_after = 0.0, path.stat().st_size - come[part] + 4000
+    ingest_volume("ca1", Source(address, {}, VOXEL), store)  # all of it would break the line
+    assert list(store.parent.iterdir()) == [store]
+    assert (stored(store) == noise).all()
 
 
 def test_what_was_begun_of_other_objects_is_dropped(
@@ -277,4 +316,4 @@ def test_without_boto3_there_is_a_remedy(store: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("path", ["../x.tif", "a/../../x.tif", "/etc/x.tif", "a//b.tif", "."])
 def test_keys_that_lead_out_of_the_folder_are_refused(path: str) -> None:
     with pytest.raises(InputError, match="is no path of a file"):
-        s3._safe("s3://b/k", path)
+        safe_path("s3://b/k", path)
