@@ -25,3 +25,11 @@ class DiskFull(Exception):
 
 class VersioningFailed(Exception):
     """git or DVC refused; the message quotes it."""
+
+
+class NotPromoted(InputError):
+    """A decision to promote that waits for a person, or may not be carried out any more."""
+
+
+class LedgerFailed(Exception):
+    """The ledger's database gives no answer or refuses; the message quotes it."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +31,10 @@ class Settings(BaseSettings):
     """One folder a run."""
     mlflow_uri: str = ""
     """Tracking server; empty means SQLite in ``home``."""
+    ledger_uri: str = ""
+    """Database of the ledger, ``postgresql://…`` for a team; empty means SQLite in ``home``."""
+    approval: Literal["none", "required"] = "none"
+    """Whether a person must approve a decision before the champion moves."""
     dvc_remote: str = ""
     """Where published data goes (a folder or ``s3://…``); empty means a folder in ``home``."""
     experiment: str = "emsam"
@@ -70,6 +75,10 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         return self.mlflow_uri or f"sqlite:///{(self.home / 'mlflow.db').absolute()}"
+
+    @property
+    def ledger_url(self) -> str:
+        return self.ledger_uri or f"sqlite:///{(self.home / 'ledger.db').absolute()}"
 
     @property
     def artifact_root(self) -> str:
