@@ -23,7 +23,7 @@ _READY_IN = 60.0
 
 @contextmanager
 def run_postgres_server() -> Iterator[str]:
-    """A server that nobody else uses; yields its URL."""
+    """A server that nobody else uses; yields its URL for SQLAlchemy."""
     binaries, owner = _binaries(), _owner()
     folder = Path(tempfile.mkdtemp(prefix="emsam-postgres-"))  # pytest's are closed to others
     if owner:
@@ -45,7 +45,7 @@ def run_postgres_server() -> Iterator[str]:
         )  # fmt: skip
         try:
             _wait(binaries, port, process, folder / "log")
-            yield f"postgresql://emsam@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg2://emsam@127.0.0.1:{port}/postgres"
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -71,24 +70,50 @@ def find_decision(reference: str, settings: Settings) -> Decision:
             "'emsam registry log NAME' lists them"
         )
     try:
-        decision = parse_decision(path.read_text())
-    except (OSError, ValueError, TypeError):
-        raise InputError(f"{reference}: no decision; 'emsam promote' writes them") from None
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{reference}: cannot be read; name a decision.json") from None
+    decision = parse_decision(text, reference)
     if recorded_text(kept, decision.sha256) is None:
-        raise InputError(
-            f"{reference}: is not as the gate made it: sha256 {decision.sha256[:12]} of its "
-            "content is not known to the ledger; decide again with 'emsam promote'"
-        )
+        raise InputError(_altered(reference))
     return decision
 
 
-def parse_decision(text: str) -> Decision:
-    """The decision that :meth:`Decision.to_json` wrote."""
-    fields: dict[str, Any] = json.loads(text)
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
-    }
-    return Decision(**values)
+def parse_decision(text: str, origin: str = "decision") -> Decision:
+    """The decision that :meth:`Decision.to_json` wrote.
+
+    Raises
+    ------
+    InputError
+        It is none, or names another sha256 than that of its content.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        said = fields.pop("sha256", None)
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+        }
+        decision = Decision(**values)
+    except (ValueError, TypeError, AttributeError):
+        raise InputError(f"{origin}: no decision; 'emsam promote' makes them") from None
+    if said not in (None, decision.sha256):
+        raise InputError(_altered(origin))
+    return decision
+
+
+def digest_of(text: str) -> str:
+    """sha256 of a decision's content; empty where it is none."""
+    try:
+        return parse_decision(text).sha256
+    except InputError:
+        return ""
+
+
+def _altered(origin: str) -> str:
+    return (
+        f"{origin}: is not as the gate made it, its content has another sha256; decide again with "
+        "'emsam promote'"
+    )
 
 
 def recorded_text(database: Database, sha256: str) -> str | None:
@@ -96,11 +121,6 @@ def recorded_text(database: Database, sha256: str) -> str | None:
     with database.read() as connection:
         query = select(DECISIONS.c.document).where(DECISIONS.c.sha256 == sha256)
         return connection.execute(query).scalar_one_or_none()
-
-
-def text_digest(text: str) -> str:
-    """sha256 of a document, which must be that of its decision."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _from_database(database: Database, prefix: str) -> Decision:
@@ -111,9 +131,6 @@ def _from_database(database: Database, prefix: str) -> Decision:
         said = "no decision begins so" if not rows else f"{len(rows)} decisions begin so"
         raise InputError(f"{prefix}: {said}; 'emsam registry log NAME' lists them")
     row = rows[0]
-    if text_digest(row["document"]) != row["sha256"]:
-        raise InputError(
-            f"{prefix}: the decision in {database.address} was altered: its content no longer has "
-            "the sha256 that it is kept under; decide again with 'emsam promote'"
-        )
+    if digest_of(row["document"]) != row["sha256"]:
+        raise InputError(_altered(f"{prefix} in {database.address}"))
     return parse_decision(row["document"])

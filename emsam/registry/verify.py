@@ -7,7 +7,7 @@ from mlflow.exceptions import MlflowException
 
 from emsam.registry.book import open_book
 from emsam.registry.database import Database
-from emsam.registry.decisions import decision_file, parse_decision, recorded_text, text_digest
+from emsam.registry.decisions import decision_file, digest_of, recorded_text
 from emsam.registry.ledger import ADOPTED, Entry
 from emsam.registry.models import ABSENT
 from emsam.settings import Settings
@@ -67,23 +67,16 @@ def _wrong_decision(
     if text is None:
         return [f"{what} is not in the ledger's database"]
     wrong = []
-    if text_digest(text) != sha256:
+    if digest_of(text) != sha256:
         wrong.append(f"{what} was altered in the ledger's database")
     file = decision_file(sha256, settings)
-    if file.exists() and _digest_of(file.read_text()) != sha256:
+    if file.exists() and digest_of(file.read_text()) != sha256:
         wrong.append(f"{what} was altered in {file}")
     tags = _tags_of(client, row)
     mine = tags.get("emsam.decision_sha256") == sha256  # a later decision takes the tag's place
-    if mine and _digest_of(tags.get("emsam.decision", "")) != sha256:
+    if mine and digest_of(tags.get("emsam.decision", "")) != sha256:
         wrong.append(f"{what} was altered in the tag of {row.name}/{row.to_version}")
     return wrong
-
-
-def _digest_of(text: str) -> str:
-    try:
-        return parse_decision(text).sha256
-    except (ValueError, TypeError, AttributeError):
-        return ""
 
 
 def _tags_of(client: MlflowClient, row: Entry) -> dict[str, str]:

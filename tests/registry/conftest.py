@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 from emsam.data.digest import file_sha256
 from emsam.registry.aliases import Aliases, read_aliases
@@ -71,9 +73,20 @@ def processes() -> ForkServerContext:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     with run_postgres_server() as url:
         yield url
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """URL of an empty database."""
+    name = f"ledger_{uuid.uuid4().hex}"
+    engine = create_engine(make_url(postgres_server), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return postgres_server.rsplit("/", 1)[0].replace("+psycopg2", "") + f"/{name}"
 
 
 def aliases_of(settings: Settings) -> Aliases:

@@ -64,8 +64,6 @@ def test_a_look_by_the_same_package_counts_once(either: Settings) -> None:
     assert [(each.split, each.models) for each in looks_of("emsam-neurites", either)] == [
         ("test", 2), ("val", 1)
     ]  # fmt: skip
-    with Database(either).begin() as connection:
-        connection.execute(sql("DELETE FROM looks"))
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_altered_numbers_are_refused(settings: Settings, tmp_path: Path) -> None
         answer_decision(str(file), settings, by="Ada", reason="fine")
     with Database(settings).begin() as connection:
         connection.execute(sql("UPDATE decisions SET document = replace(document, '0.1', '0.0')"))
-    with pytest.raises(InputError, match=r"was altered"):
+    with pytest.raises(InputError, match=r"is not as the gate made it"):
         carry_out(SECOND.sha256[:12], settings)
     assert moves_of(settings) == [(1, "promote", None, 1)]
 

@@ -11,7 +11,7 @@ import pytest
 from emsam.registry.promotion import apply_decision
 from emsam.settings import Settings
 from tests.registry.conftest import assert_agree, register, rows_of, settings_in
-from tests.registry.workers import make_decision, race
+from tests.registry.workers import make_decision, open_database, race
 
 pytestmark = pytest.mark.slow
 
@@ -56,3 +56,21 @@ def test_exactly_one_wins_each_sequence_number(
     assert [row.sequence for row in rows_of(crowd)] == [1, 2, 3]
     assert [row.to_version for row in rows_of(crowd)] == champions
     assert_agree(crowd, champions[-1], champions[-2])
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_many_open_a_new_database_at_once(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, processes: ForkServerContext
+) -> None:
+    uri = request.getfixturevalue("postgres") if kind == "postgresql" else ""
+    settings = settings_in(tmp_path, ledger_uri=uri)
+    barrier, results = processes.Barrier(PROCESSES), processes.Queue()
+    crew = [
+        processes.Process(target=open_database, args=(settings, barrier, results))
+        for _ in range(PROCESSES)
+    ]
+    for process in crew:
+        process.start()
+    assert [results.get(timeout=200) for _ in crew] == [[]] * PROCESSES
+    for process in crew:
+        process.join(60)

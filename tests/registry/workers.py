@@ -9,7 +9,9 @@ from typing import Any
 
 from emsam.registry import book, ledger
 from emsam.registry.client import open_client
+from emsam.registry.database import Database
 from emsam.registry.decision import PROMOTE, Decision
+from emsam.registry.ledger import Ledger
 from emsam.registry.models import champion_of
 from emsam.registry.promotion import apply_decision
 from emsam.registry.rollback import roll_back
@@ -91,3 +93,12 @@ def _run(settings: Settings, candidate: int, barrier: Any, results: Any) -> None
             said = f"{type(error).__name__}: {error}"
         results.put((turn, candidate, said))
         barrier.wait()
+
+
+def open_database(settings: Settings, barrier: Any, results: Any) -> None:
+    """Be among the first that open it."""
+    barrier.wait()
+    try:
+        results.put(Ledger(Database(settings)).names())
+    except Exception as error:
+        results.put(f"{type(error).__name__}: {error}")
