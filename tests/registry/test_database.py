@@ -86,3 +86,19 @@ def test_a_server_that_is_away_is_named_without_its_password(tmp_path: Path) -> 
     with pytest.raises(LedgerFailed, match=r"ada:.*@127.0.0.1:1/em: .*refused") as away:
         Database(settings)
     assert "secret" not in str(away.value)
+
+
+@pytest.mark.slow
+def test_a_lock_that_the_server_took_away_is_noticed(postgres: str, tmp_path: Path) -> None:
+    database = Database(settings_in(tmp_path, ledger_uri=postgres))
+    others = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+
+    def go_on() -> None:
+        with database.lock("emsam-neurites") as check:
+            with database.begin() as connection:
+                connection.execute(sql(others))
+            check()
+            raise AssertionError("it went on without a lock")
+
+    with pytest.raises(LedgerFailed, match=r"terminat"):
+        go_on()
