@@ -31,6 +31,14 @@ class StackFailed(Exception):
     """A service of the local stack did not start or gives no answer; the message names its log."""
 
 
+class NotPromoted(InputError):
+    """A decision to promote that waits for a person, or may not be carried out any more."""
+
+
+class LedgerFailed(Exception):
+    """The ledger's database gives no answer or refuses; the message quotes it."""
+
+
 def one_line(error: BaseException) -> str:
     """The beginning of an error's message without line breaks."""
     return " ".join(str(error).split())[:120] or type(error).__name__

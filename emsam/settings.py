@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     """One folder a run."""
     mlflow_uri: str = ""
     """Tracking server; empty means the stack's, if it runs, else SQLite in ``home``."""
+    ledger_uri: str = ""
+    """Database of the ledger, ``postgresql://…`` for a team; empty means SQLite in ``home``."""
+    approval: Literal["none", "required"] = "none"
+    """Whether a person must approve a decision before the champion moves."""
     dvc_remote: str = ""
     """Where published data goes (a folder or ``s3://…``); empty means a folder in ``home``."""
     experiment: str = "emsam"
@@ -112,6 +116,10 @@ class Settings(BaseSettings):
     def database_uri(self) -> str:
         """MLflow's database in ``home``, which its server and those without one share."""
         return f"sqlite:///{(self.home / 'mlflow.db').absolute()}"
+
+    @property
+    def ledger_url(self) -> str:
+        return self.ledger_uri or f"sqlite:///{(self.home / 'ledger.db').absolute()}"
 
     @property
     def artifact_root(self) -> str:

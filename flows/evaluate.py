@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 
+from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
+from emsam.registry.looks import TEST, count_run_look
 from emsam.registry.tracking import sync_run
 from emsam.settings import Settings
 from emsam.train.evaluation import evaluate_run
@@ -30,7 +32,10 @@ def evaluate(
     """
     settings = Settings()
     job = RunDirectory(Path(run))
-    entry = evaluate_run(job, Volume(settings.volume_path(data)), split)
+    volume = Volume(settings.volume_path(data))
+    if split == TEST:
+        count_run_look(job, volume, folder_digest(volume.path), split, settings)
+    entry = evaluate_run(job, volume, split)
     sync_run(job, settings)
     for mean in entry["means"]:
         get_run_logger().info("%s %s", mean["metric"], mean["mean"])

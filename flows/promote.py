@@ -9,8 +9,11 @@ from prefect import flow, get_run_logger
 
 from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
+from emsam.errors import NotPromoted
+from emsam.registry.client import open_client
 from emsam.registry.gate import decide
-from emsam.registry.models import register_run
+from emsam.registry.looks import count_gate_look
+from emsam.registry.models import champion_of, register_run
 from emsam.registry.promotion import apply_decision
 from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
@@ -26,16 +29,20 @@ def promote(run: str, data: str, split: Literal["val", "test"] = "test") -> dict
         split: Slices that decide: `val` or `test`.
 
     Returns:
-        `model` (`NAME/VERSION`), `verdict` and `reason`.
+        `model` (`NAME/VERSION`), `verdict` and `reason`; a decision that waits for a person's
+        approval is no failure: `reason` says what to run.
     """
     settings = Settings()
     volume = Volume(settings.volume_path(data))
     candidate = register_run(RunDirectory(Path(run)), settings)
-    decision = decide(candidate, volume, folder_digest(volume.path), split, settings)
-    apply_decision(decision, settings)
-    get_run_logger().info("%s: %s, %s", decision.verdict, decision.candidate, decision.reason)
-    return {
-        "model": decision.candidate,
-        "verdict": decision.verdict,
-        "reason": decision.reason,
-    }
+    digest = folder_digest(volume.path)
+    champion = champion_of(open_client(settings), candidate.name)
+    count_gate_look(candidate, champion, digest, split, settings)
+    decision = decide(candidate, volume, digest, split, settings)
+    reason = decision.reason
+    try:
+        apply_decision(decision, settings)
+    except NotPromoted as why:
+        reason = f"{reason}; {why}"
+    get_run_logger().info("%s: %s, %s", decision.verdict, decision.candidate, reason)
+    return {"model": decision.candidate, "verdict": decision.verdict, "reason": reason}

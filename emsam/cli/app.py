@@ -11,10 +11,11 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from emsam.cli import data, jobs, model, registry, stack, weights
+from emsam.cli import data, jobs, ledger, model, registry, stack, weights
 from emsam.errors import (
     DiskFull,
     InputError,
+    LedgerFailed,
     StackFailed,
     TrainingFailed,
     TrainingStopped,
@@ -33,7 +34,7 @@ class _InOrderOfUse(TyperGroup):
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         order = [
             "data", "weights", "features", "train", "jobs", "tune", "evaluate", "score", "model",
-            "registry", "promote", "segment",
+            "registry", "promote", "approve", "rollback", "reconcile", "segment",
         ]  # fmt: skip
         return [*order, *(name for name in super().list_commands(ctx) if name not in order)]
 
@@ -53,6 +54,7 @@ app.add_typer(weights.app, name="weights", rich_help_panel="Train and judge")
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Train and judge")
 model.add_commands(app)
 registry.add_commands(app)
+ledger.add_commands(app)
 stack.add_commands(app)
 
 
@@ -72,7 +74,7 @@ def main() -> None:
         _fail(_GO_ON, EXIT_INTERRUPTED)
     except TrainingStopped as error:
         _fail(error, EXIT_STOPPED)
-    except (DiskFull, StackFailed, TrainingFailed, VersioningFailed) as error:
+    except (DiskFull, LedgerFailed, StackFailed, TrainingFailed, VersioningFailed) as error:
         _fail(error, EXIT_FAILED)
     except Exception as error:
         if interrupted():  # some libraries wrap KeyboardInterrupt into errors of their own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from emsam.cli.console import (
     score_lines,
     table,
 )
+from emsam.cli.ledger import By
 from emsam.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="MLflow: runs, registered models, champions.")
@@ -69,46 +71,114 @@ def register(run: RunFolder, as_json: AsJson = False) -> None:
 def log(
     name: Annotated[str, typer.Argument(help="Registered model.")], as_json: AsJson = False
 ) -> None:
-    """List the versions of a model, which is champion, and what decided it."""
-    from emsam.registry.models import list_versions
+    """List the versions of a model, what moved its champion, and looks at its test sets."""
+    from emsam.registry.history import history_of
     from emsam.settings import Settings
 
-    versions = list_versions(name, Settings())
-    rows = [
+    history = history_of(name, Settings())
+    emit(history, as_json, history_lines(name, history))
+
+
+def history_lines(name: str, history: dict[str, Any]) -> list[str]:
+    """Three tables: versions, ledger, looks."""
+    versions = [
         [f"{name}/{v['version']}", ",".join(v["aliases"]), v["run"], v["data_digest"][:12],
          v["reason"]]
-        for v in versions
+        for v in history["versions"]
     ]  # fmt: skip
-    columns = ["version", "alias", "run", "data", "decision"]
-    emit(versions, as_json, table(f"versions of {name}", columns, rows))
+    rows = [
+        [str(r["sequence"]), r["action"], _version(r["from_version"]), _version(r["to_version"]),
+         r["by"], r["approved_by"] or "-", r["at"], (r["decision_sha256"] or "-")[:12], r["reason"]]
+        for r in history["ledger"]
+    ]  # fmt: skip
+    looks = [[each["digest"][:12], each["split"], str(each["models"])] for each in history["looks"]]
+    moved = ["sequence", "action", "from", "to", "by", "approved", "when", "decision", "reason"]
+    return [
+        *table(f"versions of {name}", ["version", "alias", "run", "data", "decision"], versions),
+        "",
+        *table("ledger", moved, rows),
+        "",
+        *table("models that were scored", ["data", "split", "models"], looks),
+        *history["notes"],
+    ]
+
+
+def _version(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
+@app.command(epilog="Example: emsam registry verify emsam-neurites")
+def verify(
+    name: Annotated[str, typer.Argument(help="Registered model.")], as_json: AsJson = False
+) -> None:
+    """Check a model's ledger: chain of digests, decisions, aliases; exit 1 if one is wrong."""
+    from emsam.registry.verify import verify_ledger
+    from emsam.settings import Settings
+
+    count, wrong = verify_ledger(name, Settings())
+    well = f"{name}: {count} rows, the chain is whole, decisions and aliases agree"
+    emit({"model": name, "rows": count, "wrong": wrong}, as_json, wrong or [well])
+    if wrong:
+        raise typer.Exit(1)
 
 
 def promote(
-    candidate: Annotated[str, typer.Argument(help="NAME/VERSION.")],
-    data: DataName,
+    candidate: Annotated[
+        str, typer.Argument(help="NAME/VERSION; not with --decision.", show_default=False)
+    ] = "",
+    data: Annotated[str, typer.Option("--data", help="Name of the volume.")] = "",
     split: Annotated[str, typer.Option(help="Slices that decide: val or test.")] = "test",
+    decision: Annotated[
+        str, typer.Option(help="Carry out one that was made: its sha256's first digits, or file.")
+    ] = "",
+    by: By = "",
     as_json: AsJson = False,
 ) -> None:
-    """Compare a candidate with the champion on the same slices; the better one is champion."""
-    from dataclasses import asdict
+    """Compare a candidate with the champion on the same slices; the better one is champion.
 
-    from emsam.data.digest import folder_digest
-    from emsam.data.store import Volume
-    from emsam.registry.gate import decide
-    from emsam.registry.models import find_version
-    from emsam.registry.promotion import apply_decision
+    Where a person must approve (EMSAM_APPROVAL=required), the decision waits for 'emsam approve'.
+    """
+    from emsam.errors import NotPromoted
+    from emsam.registry.promotion import apply_decision, carry_out
     from emsam.settings import Settings
 
     settings = Settings()
+    if bool(decision) == bool(candidate) or bool(decision) == bool(data):
+        raise InputError(
+            "give a candidate with --data, or --decision alone: 'emsam promote NAME/VERSION --data "
+            "VOLUME' or 'emsam promote --decision SHA256'"
+        )
+    note = ""
+    if decision:
+        made, moved = carry_out(decision, settings, by=by)
+    else:
+        made, moved = _decide(candidate, data, split, settings), False
+        try:
+            moved = apply_decision(made, settings, by=by)
+        except NotPromoted as why:
+            note = str(why)
+    emit(
+        asdict(made) | {"sha256": made.sha256, "moved": moved, "note": note},
+        as_json,
+        [f"{made.verdict}: {made.candidate}, {made.reason}", *([note] if note else [])],
+    )
+
+
+def _decide(candidate: str, data: str, split: str, settings: Any) -> Any:
+    """Score candidate and champion; the look is counted first."""
+    from emsam.data.digest import folder_digest
+    from emsam.data.store import Volume
+    from emsam.registry.client import open_client
+    from emsam.registry.gate import decide
+    from emsam.registry.looks import count_gate_look
+    from emsam.registry.models import champion_of, find_version
+
     volume = Volume(settings.volume_path(data))
     found = find_version(candidate, settings)
-    decision = decide(found, volume, folder_digest(volume.path), split, settings)
-    moved = apply_decision(decision, settings)
-    emit(
-        asdict(decision) | {"sha256": decision.sha256, "moved": moved},
-        as_json,
-        [f"{decision.verdict}: {decision.candidate}, {decision.reason}"],
-    )
+    digest = folder_digest(volume.path)
+    champion = champion_of(open_client(settings), found.name)
+    count_gate_look(found, champion, digest, split, settings)
+    return decide(found, volume, digest, split, settings)
 
 
 def pipeline(

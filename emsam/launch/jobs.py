@@ -14,7 +14,7 @@ from emsam.launch.batch import stop_on_batch
 from emsam.launch.trainer import end_recorded
 from emsam.processes import find_process
 from emsam.settings import Settings
-from emsam.train.run_directory import ACTIVE, RunDirectory
+from emsam.train.run_directory import ACTIVE, FAILED, STOPPED, WAITING, RunDirectory
 
 KILLED, HANGS = "killed", "hangs"
 """States that a trainer cannot write itself."""
@@ -105,6 +105,24 @@ def stop_job(name: str, settings: Settings) -> Job:
         raise InputError(f"{run.path}: nobody trains it now (state {state}); see 'emsam jobs'")
     end_recorded(run, settings.grace_seconds)
     return describe_job(run, settings)
+
+
+def settle_killed(run: RunDirectory, settings: Settings) -> bool:
+    """Write the state of a run whose process was killed with nobody left to say so.
+
+    Returns
+    -------
+    bool
+        Whether there was something to write; never while a process works for the run.
+    """
+    with run.lock() as free:
+        if not free or describe_job(run, settings).state != KILLED:
+            return False
+        if run.status()["state"] == WAITING:
+            run.update_status(state=STOPPED, slots=[], note=None)
+        else:
+            run.update_status(state=FAILED, slots=[], error="its process was killed")
+    return True
 
 
 def _state(status: dict[str, Any], age: float | None, settings: Settings) -> str:

@@ -5,6 +5,8 @@ Nothing is unpickled: safetensors holds tensors alone.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -47,3 +49,9 @@ def load_network(weights: Path, params_file: Path) -> tuple[nn.Module, Params]:
         ) from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device, memory_format=torch.channels_last).eval(), params  # type: ignore[call-overload]
+
+
+def package_digest(weights_sha256: str, params: Params) -> str:
+    """What a package is: its weights and its post-processing."""
+    text = json.dumps([weights_sha256, params.segment.model_dump(mode="json")])
+    return hashlib.sha256(text.encode()).hexdigest()

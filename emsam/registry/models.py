@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tempfile
@@ -18,7 +17,7 @@ from torch import nn
 
 from emsam.data.digest import file_sha256
 from emsam.errors import InputError
-from emsam.model.package import load_network
+from emsam.model.package import load_network, package_digest
 from emsam.params import TASKS, Params, dump_params
 from emsam.registry.client import open_client
 from emsam.registry.tracking import find_run
@@ -26,7 +25,7 @@ from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
 
 CHAMPION, PREVIOUS = "champion", "previous"
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow answers where a model, a version or an alias is not there."""
 _REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 
@@ -95,7 +94,7 @@ def find_version(reference: str, settings: Settings) -> ModelVersion:
             return client.get_model_version_by_alias(match["name"], match["alias"])
         return client.get_model_version(match["name"], match["version"])
     except MlflowException as error:
-        if error.error_code not in _ABSENT:
+        if error.error_code not in ABSENT:
             raise
         names = ", ".join(settings.model_name(task) for task in TASKS)
         raise InputError(
@@ -116,14 +115,17 @@ def list_versions(name: str, settings: Settings) -> list[dict[str, Any]]:
     try:
         aliases = client.get_registered_model(name).aliases
     except MlflowException as error:
-        if error.error_code not in _ABSENT:
+        if error.error_code not in ABSENT:
             raise
-        names = ", ".join(settings.model_name(task) for task in TASKS)
-        raise InputError(
-            f"{name}: no such model in {settings.tracking_uri}; models are called {names}"
-        ) from None
+        raise InputError(no_such_model(name, settings)) from None
     found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
     return [_describe(version, aliases) for version in found]
+
+
+def no_such_model(name: str, settings: Settings) -> str:
+    """Says so, and what there may be."""
+    names = ", ".join(settings.model_name(task) for task in TASKS)
+    return f"{name}: no such model in {settings.tracking_uri}; models are called {names}"
 
 
 def _describe(found: ModelVersion, aliases: dict[str, str]) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
     try:
         version = client.get_registered_model(name).aliases.get(CHAMPION)
     except MlflowException as error:
-        if error.error_code not in _ABSENT:
+        if error.error_code not in ABSENT:
             raise
         return None
     return client.get_model_version(name, version) if version else None
@@ -191,12 +193,6 @@ def fetch_package(found: ModelVersion, settings: Settings, folder: Path) -> tupl
             "somebody changed the artifact store, roll back to another version"
         )
     return weights, package / "artifacts" / "params.yaml"
-
-
-def package_digest(weights_sha256: str, params: Params) -> str:
-    """What a package is: its weights and its post-processing."""
-    text = json.dumps([weights_sha256, params.segment.model_dump(mode="json")])
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write_package(package: Path, weights: Path, params: Params) -> None:

@@ -64,6 +64,21 @@ def find_run(client: MlflowClient, run: RunDirectory, settings: Settings) -> str
     return str(found[0].info.run_id) if found else None
 
 
+def running_runs(settings: Settings) -> list[tuple[str, Path, str]]:
+    """MLflow runs of ours that are RUNNING: name, run directory, and the id in its inputs."""
+    client = open_client(settings)
+    found = client.search_runs(
+        [experiment_id(client, settings)],
+        "attributes.status = 'RUNNING' and tags.`emsam.key` LIKE '%'",
+        max_results=10_000,
+    )
+    return [
+        (str(run.info.run_name), Path(run.data.tags["emsam.run_directory"]), tags["emsam.key"])
+        for run in found
+        if (tags := run.data.tags)
+    ]
+
+
 def _find_or_create(client: MlflowClient, run: RunDirectory, settings: Settings) -> str:
     run_id = find_run(client, run, settings)
     if run_id is not None:

@@ -45,13 +45,13 @@ def _live_process(run: FlowRun, pid: int) -> psutil.Process | None:
     return None
 
 
-def reconcile(api: PrefectApi) -> list[str]:
+def reconcile(api: PrefectApi) -> list[tuple[str, str]]:
     """Give runs whose process died, and what ran inside them, the state that they are in.
 
     Returns
     -------
-    list of str
-        A line for each run that was changed.
+    list of tuple of str
+        Name of each run that was changed, and what became of it.
     """
     changed = []
     for run in api.active_runs():
@@ -59,12 +59,12 @@ def reconcile(api: PrefectApi) -> list[str]:
             cancelled = run.state == "CANCELLING"
             state = "CANCELLED" if cancelled else "CRASHED"
             api.set_state(run, state, f"process {run.place} is gone")
-            changed.append(f"{run.name}: {state.lower()}, process {run.place} is gone")
+            changed.append((run.name, f"{state.lower()}, process {run.place} is gone"))
     while children := [run for run in api.active_runs() if run.parent and _is_orphan(api, run)]:
         for run in children:
             state = _ENDED.get(api.parent_state(run), "CRASHED")
             api.set_state(run, state, "the run around it has ended")
-            changed.append(f"{run.name}: {state.lower()}, as the run around it")
+            changed.append((run.name, f"{state.lower()}, as the run around it"))
     return changed
 
 

@@ -83,8 +83,8 @@ def _prepare(api: PrefectApi, settings: Settings, say: Say) -> None:
     say("creating deployments")
     digest = create_deployments(api, settings, state.deployed)
     write_state(settings.home, replace(state, deployed=digest))
-    for line in runs.reconcile(api):
-        say(line)
+    for name, change in runs.reconcile(api):
+        say(f"{name}: {change}")
     for pool in plan.pools(settings):
         worker = state.services.get(f"worker-{pool}")
         others = api.workers_online(pool) - {plan.worker_name(pool)}
@@ -120,8 +120,8 @@ def _cancel_runs(services: dict[str, RunningService], settings: Settings, say: S
         return
     for line in runs.cancel_runs(api, [plan.worker_name(pool) for pool in workers]):
         say(line)
-    for line in runs.reconcile(api):
-        say(line)
+    for name, change in runs.reconcile(api):
+        say(f"{name}: {change}")
 
 
 def status(settings: Settings) -> list[dict[str, Any]]:

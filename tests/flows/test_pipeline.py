@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def test_the_first_model_becomes_champion(finished: Finished) -> None:
     assert finished.report["champion"] == "emsam-neurites/1"
     assert finished.report["verdict"] == "promote"
-    (newest,) = finished.lab.json("registry", "log", "emsam-neurites")
+    (newest,) = finished.lab.json("registry", "log", "emsam-neurites")["versions"]
     assert newest["aliases"] == ["champion"]
     assert newest["data_digest"] == finished.report["digest"]
 
@@ -76,7 +76,10 @@ def test_a_second_pipeline_repeats_nothing(finished: Finished) -> None:
     assert (finished.run / "metrics.jsonl").stat().st_mtime_ns == before
     same = ("run", "digest", "data_version", "means", "model", "champion", "mlflow_run_id")
     assert {k: again[k] for k in same} == {k: finished.report[k] for k in same}
-    assert len(finished.lab.json("registry", "log", "emsam-neurites")) == 1
+    known = finished.lab.json("registry", "log", "emsam-neurites")
+    assert len(known["versions"]) == len(known["ledger"]) == 1
+    (looks,) = known["looks"]  # evaluated and judged twice, by one package
+    assert (looks["digest"], looks["models"]) == (finished.report["digest"], 1)
 
 
 def test_the_package_predicts_what_the_command_segments(
@@ -136,9 +139,11 @@ def test_a_worse_candidate_is_rejected_and_a_better_one_promoted(finished: Finis
     assert scores["emsam-neurites/3"] < scores["emsam-neurites/1"] <= scores["emsam-neurites/2"]
     assert (worse["verdict"], worse["champion"]) == ("reject", "emsam-neurites/1")
     assert (better["verdict"], better["champion"]) == ("promote", "emsam-neurites/3")
-    aliases = {v["version"]: v["aliases"] for v in finished.lab.json("registry", "log",
-                                                                    "emsam-neurites")}  # fmt: skip
+    known = finished.lab.json("registry", "log", "emsam-neurites")
+    aliases = {v["version"]: v["aliases"] for v in known["versions"]}
     assert aliases == {1: ["previous"], 2: [], 3: ["champion"]}
+    assert [row["to_version"] for row in known["ledger"]] == [1, 3]
+    assert finished.lab.json("registry", "verify", "emsam-neurites")["wrong"] == []
 
 
 def test_other_post_processing_evaluates_again_and_trains_not(finished: Finished) -> None:
@@ -146,7 +151,7 @@ def test_other_post_processing_evaluates_again_and_trains_not(finished: Finished
     again = finished.lab.json("pipeline", "--data", "tiny", *overrides("segment.threshold=0.4"))
     assert again["run"] == finished.report["run"]
     assert (finished.run / "metrics.jsonl").stat().st_mtime_ns == before
-    newest = finished.lab.json("registry", "log", "emsam-neurites")[0]
+    newest = finished.lab.json("registry", "log", "emsam-neurites")["versions"][0]
     assert again["model"] == f"emsam-neurites/{newest['version']}"
     assert newest["run"] == finished.report["run_name"]
     package = finished.client.download_artifacts(newest["run_id"], newest["package"])

@@ -150,7 +150,10 @@ def test_a_pipeline_uses_the_stack_and_one_that_is_killed_does_not_run_for_ever(
     for process in trainer:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    active = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+    active = {
+        "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
+        "flows": {"name": {"any_": ["pipeline", "fine-tune"]}},
+    }
     assert len(stack.ask("POST", "/flow_runs/filter", active)) == 2  # and the training inside it
     stack.run("up")
     assert stack.ask("POST", "/flow_runs/filter", active) == []

@@ -38,7 +38,7 @@ THIRD_PARTY: list[set[str]] = [
     {"lightning_fabric", "PIL", "optuna"},
 ]
 """What each of the floors 0 to 3 may import beside what is allowed below it."""
-PLATFORM = {"prefect", "mlflow", "dvc", "streamlit", "sqlalchemy"}
+PLATFORM = {"prefect", "mlflow", "dvc", "streamlit", "sqlalchemy", "alembic"}
 
 
 def sources() -> list[Path]:

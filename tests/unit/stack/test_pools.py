@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 DEPLOYMENTS = {
     "publish-dataset/cpu", "fine-tune/gpu", "fine-tune/cpu", "evaluate/gpu", "evaluate/cpu",
-    "promote/cpu", "pipeline/gpu", "pipeline/cpu",
+    "promote/cpu", "rollback/cpu", "reconcile/cpu", "pipeline/gpu", "pipeline/cpu",
 }  # fmt: skip
 
 
