@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
+from emsam.params import GateParams
 from emsam.registry.gate import decide
 from emsam.registry.models import register_run
 from emsam.registry.promotion import apply_decision
@@ -17,8 +17,8 @@ from emsam.train.run_directory import RunDirectory
 
 
 @flow(name="promote", flow_run_name="promote on {data} {split}")
-def promote(run: str, data: str, split: str) -> dict[str, Any]:
-    """Compare with the champion on the same slices; the better one is champion afterwards.
+def promote(run: str, data: str, split: str, gate: GateParams | None = None) -> dict[str, Any]:
+    """Compare with the champion on the same slices; a better one is champion afterwards.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def promote(run: str, data: str, split: str) -> dict[str, Any]:
     settings = Settings()
     volume = Volume(settings.volume_path(data))
     candidate = register_run(RunDirectory(Path(run)), settings)
-    decision = decide(candidate, volume, folder_digest(volume.path), split, settings)
+    decision = decide(candidate, [(volume, split)], settings, gate)
     apply_decision(decision, settings)
     get_run_logger().info("%s: %s, %s", decision.verdict, decision.candidate, decision.reason)
     return {

@@ -15,6 +15,7 @@ from emsam.cli.console import (
     ParamsFile,
     TaskName,
     emit,
+    progress,
     resolve_params,
     score_lines,
     table,
@@ -85,14 +86,18 @@ def log(
 
 def promote(
     candidate: Annotated[str, typer.Argument(help="NAME/VERSION.")],
-    data: DataName,
+    data: Annotated[list[str], typer.Option(help="Name of a volume; repeatable.")],
     split: Annotated[str, typer.Option(help="Slices that decide: val or test.")] = "test",
+    params: ParamsFile = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a candidate with the champion on the same slices; the better one is champion."""
+    """Compare a candidate with the champion on the same slices; a better one is champion.
+
+    The verdict is promote, reject or inconclusive; docs/gate.md says how it is made.
+    """
     from dataclasses import asdict
 
-    from emsam.data.digest import folder_digest
     from emsam.data.store import Volume
     from emsam.registry.gate import decide
     from emsam.registry.models import find_version
@@ -100,9 +105,11 @@ def promote(
     from emsam.settings import Settings
 
     settings = Settings()
-    volume = Volume(settings.volume_path(data))
+    gate = resolve_params(params, overrides).gate
+    on = [(Volume(settings.volume_path(name)), split) for name in data]
     found = find_version(candidate, settings)
-    decision = decide(found, volume, folder_digest(volume.path), split, settings)
+    with progress("scoring slices") as report:
+        decision = decide(found, on, settings, gate, progress=report)
     moved = apply_decision(decision, settings)
     emit(
         asdict(decision) | {"sha256": decision.sha256, "moved": moved},
