@@ -43,7 +43,7 @@ def pipeline(params: Params) -> dict[str, Any]:
     raise_if_interrupted()
     means = evaluate(run, data, split)
     raise_if_interrupted()
-    decision = promote(run, data, split)
+    decision = promote(run, data, split, params.gate)
     return _report(params, version, run, means, decision)
 
 

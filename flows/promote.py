@@ -7,26 +7,27 @@ from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 
-from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
 from emsam.errors import NotPromoted
-from emsam.registry.client import open_client
+from emsam.params import GateParams
 from emsam.registry.gate import decide
-from emsam.registry.looks import count_gate_look
-from emsam.registry.models import champion_of, register_run
+from emsam.registry.models import register_run
 from emsam.registry.promotion import apply_decision
 from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
 
 
 @flow(name="promote", flow_run_name="promote on {data} {split}")
-def promote(run: str, data: str, split: Literal["val", "test"] = "test") -> dict[str, Any]:
-    """Compare with the champion on the same slices; the better one is champion afterwards.
+def promote(
+    run: str, data: str, split: Literal["val", "test"] = "test", gate: GateParams | None = None
+) -> dict[str, Any]:
+    """Compare with the champion on the same slices; a better one is champion afterwards.
 
     Args:
         run: Run directory, such as `runs/first`; relative to the worker's folder.
         data: Name of the volume on which the two are compared.
         split: Slices that decide: `val` or `test`.
+        gate: The rule; its defaults if it is left out.
 
     Returns:
         `model` (`NAME/VERSION`), `verdict` and `reason`; a decision that waits for a person's
@@ -35,10 +36,7 @@ def promote(run: str, data: str, split: Literal["val", "test"] = "test") -> dict
     settings = Settings()
     volume = Volume(settings.volume_path(data))
     candidate = register_run(RunDirectory(Path(run)), settings)
-    digest = folder_digest(volume.path)
-    champion = champion_of(open_client(settings), candidate.name)
-    count_gate_look(candidate, champion, digest, split, settings)
-    decision = decide(candidate, volume, digest, split, settings)
+    decision = decide(candidate, [(volume, split)], settings, gate)
     reason = decision.reason
     try:
         apply_decision(decision, settings)

@@ -16,6 +16,7 @@ from emsam.cli.console import (
     ParamsFile,
     TaskName,
     emit,
+    progress,
     resolve_params,
     score_lines,
     table,
@@ -126,18 +127,24 @@ def promote(
     candidate: Annotated[
         str, typer.Argument(help="NAME/VERSION; not with --decision.", show_default=False)
     ] = "",
-    data: Annotated[str, typer.Option("--data", help="Name of the volume.")] = "",
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="Name of a volume; repeatable.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Slices that decide: val or test.")] = "test",
+    params: ParamsFile = None,
+    overrides: Overrides = None,
     decision: Annotated[
         str, typer.Option(help="Carry out one that was made: its sha256's first digits, or file.")
     ] = "",
     by: By = "",
     as_json: AsJson = False,
 ) -> None:
-    """Compare a candidate with the champion on the same slices; the better one is champion.
+    """Compare a candidate with the champion on the same slices; a better one is champion.
 
-    Where a person must approve (EMSAM_APPROVAL=required), the decision waits for 'emsam approve'.
+    The verdict is promote, reject or inconclusive; docs/gate.md says how it is made. Where a
+    person must approve (EMSAM_APPROVAL=required), the decision waits for 'emsam approve'.
     """
+
     from emsam.errors import NotPromoted
     from emsam.registry.promotion import apply_decision, carry_out
     from emsam.settings import Settings
@@ -152,7 +159,8 @@ def promote(
     if decision:
         made, moved = carry_out(decision, settings, by=by)
     else:
-        made, moved = _decide(candidate, data, split, settings), False
+        gate = resolve_params(params, overrides).gate
+        made, moved = _decide(candidate, data or [], split, settings, gate), False
         try:
             moved = apply_decision(made, settings, by=by)
         except NotPromoted as why:
@@ -164,21 +172,16 @@ def promote(
     )
 
 
-def _decide(candidate: str, data: str, split: str, settings: Any) -> Any:
-    """Score candidate and champion; the look is counted first."""
-    from emsam.data.digest import folder_digest
+def _decide(candidate: str, data: list[str], split: str, settings: Any, gate: Any) -> Any:
+    """Score candidate and champion."""
     from emsam.data.store import Volume
-    from emsam.registry.client import open_client
     from emsam.registry.gate import decide
-    from emsam.registry.looks import count_gate_look
-    from emsam.registry.models import champion_of, find_version
+    from emsam.registry.models import find_version
 
-    volume = Volume(settings.volume_path(data))
+    on = [(Volume(settings.volume_path(name)), split) for name in data]
     found = find_version(candidate, settings)
-    digest = folder_digest(volume.path)
-    champion = champion_of(open_client(settings), found.name)
-    count_gate_look(found, champion, digest, split, settings)
-    return decide(found, volume, digest, split, settings)
+    with progress("scoring slices") as report:
+        return decide(found, on, settings, gate, progress=report)
 
 
 def pipeline(

@@ -5,6 +5,7 @@ Nothing here says *where* anything lives; that is :mod:`emsam.settings`.
 
 from emsam.params.augment import AugmentParams
 from emsam.params.file import dump_params, flatten, load_params, override_params
+from emsam.params.gate import GateParams, MarginParams
 from emsam.params.network import DataParams, ModelParams
 from emsam.params.params import Params
 from emsam.params.segment import EvaluateParams, SegmentParams
@@ -16,7 +17,9 @@ __all__ = [
     "AugmentParams",
     "DataParams",
     "EvaluateParams",
+    "GateParams",
     "LossParams",
+    "MarginParams",
     "ModelParams",
     "Params",
     "SegmentParams",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from emsam.params.augment import AugmentParams
 from emsam.params.base import FrozenModel
+from emsam.params.gate import GateParams
 from emsam.params.network import DataParams, ModelParams
 from emsam.params.segment import EvaluateParams, SegmentParams
 from emsam.params.tasks import (
@@ -37,6 +38,7 @@ class Params(FrozenModel):
     train: TrainParams = TrainParams()
     segment: SegmentParams = SegmentParams()
     evaluate: EvaluateParams = EvaluateParams()
+    gate: GateParams = GateParams()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Params:
@@ -115,4 +117,4 @@ class Params(FrozenModel):
 
     def training_part(self) -> dict[str, Any]:
         """What the weights depend on: all but post-processing and judging."""
-        return self.model_dump(mode="json", exclude={"segment", "evaluate"})
+        return self.model_dump(mode="json", exclude={"segment", "evaluate", "gate"})

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
@@ -69,42 +67,16 @@ def find_decision(reference: str, settings: Settings) -> Decision:
             f"{reference}: no file, and no sha256 of a decision (at least six digits of it); "
             "'emsam registry log NAME' lists them"
         )
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{reference}: cannot be read; name a decision.json") from None
-    decision = parse_decision(text, reference)
+    decision = Decision.from_file(path)
     if recorded_text(kept, decision.sha256) is None:
         raise InputError(_altered(reference))
-    return decision
-
-
-def parse_decision(text: str, origin: str = "decision") -> Decision:
-    """The decision that :meth:`Decision.to_json` wrote.
-
-    Raises
-    ------
-    InputError
-        It is none, or names another sha256 than that of its content.
-    """
-    try:
-        fields: dict[str, Any] = json.loads(text)
-        said = fields.pop("sha256", None)
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
-        }
-        decision = Decision(**values)
-    except (ValueError, TypeError, AttributeError):
-        raise InputError(f"{origin}: no decision; 'emsam promote' makes them") from None
-    if said not in (None, decision.sha256):
-        raise InputError(_altered(origin))
     return decision
 
 
 def digest_of(text: str) -> str:
     """sha256 of a decision's content; empty where it is none."""
     try:
-        return parse_decision(text).sha256
+        return Decision.from_json(text).sha256
     except InputError:
         return ""
 
@@ -133,4 +105,4 @@ def _from_database(database: Database, prefix: str) -> Decision:
     row = rows[0]
     if digest_of(row["document"]) != row["sha256"]:
         raise InputError(_altered(f"{prefix} in {database.address}"))
-    return parse_decision(row["document"])
+    return Decision.from_json(row["document"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -21,6 +22,7 @@ from emsam.model.package import load_network, package_digest
 from emsam.params import TASKS, Params, dump_params
 from emsam.registry.client import open_client
 from emsam.registry.tracking import find_run
+from emsam.registry.training_slices import TAG, training_tag
 from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
 
@@ -38,7 +40,8 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
     Raises
     ------
     InputError
-        The run has no whole checkpoint, or was not mirrored into MLflow.
+        The run has no whole checkpoint, was not mirrored into MLflow, or does not say on which
+        slices it was trained.
     """
     client = open_client(settings)
     checkpoint = run.require_checkpoint()
@@ -50,25 +53,30 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
     params = run.model_params()
     identity = package_digest(digest, params)
     name = settings.model_name(params.task)
+    inputs = run.inputs()
+    learned = training_tag(inputs)
     for known in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
         if known.tags.get("emsam.package") == identity:
-            return known
+            if TAG not in known.tags:  # registered before there was this tag
+                client.set_model_version_tag(name, known.version, TAG, learned)
+            return client.get_model_version(name, known.version)
     folder = f"model-{identity[:12]}"
     with tempfile.TemporaryDirectory() as temporary:
         package = Path(temporary) / folder
         _write_package(package, weights, params)
         client.log_artifacts(run_id, str(package), folder)
     _ensure_name(client, name)
-    inputs = run.inputs()
     return client.create_model_version(
         name,
         source=f"runs:/{run_id}/{folder}",
         run_id=run_id,
         tags={
             "emsam.weights_sha256": digest,
+            "emsam.params_sha256": hashlib.sha256(dump_params(params).encode()).hexdigest(),
             "emsam.package": identity,
             "emsam.run": run.name,
             "emsam.data_digest": inputs["data"][0]["digest"],
+            TAG: learned,
             "emsam.git_commit": inputs["git"]["commit"] or "",
         },
     )
@@ -180,19 +188,29 @@ def fetch_package(found: ModelVersion, settings: Settings, folder: Path) -> tupl
     Raises
     ------
     InputError
-        The weights are not those that were registered.
+        The package is gone, or not what was registered.
     """
     client = open_client(settings)
-    path = str(found.source).split("/", 2)[2]
-    package = Path(client.download_artifacts(str(found.run_id), path, str(folder)))
-    weights = package / "artifacts" / "model.safetensors"
-    expected = found.tags.get("emsam.weights_sha256")
-    if expected != file_sha256(weights):
+    who, path = f"{found.name}/{found.version}", str(found.source).split("/", 2)[2]
+    try:
+        package = Path(client.download_artifacts(str(found.run_id), path, str(folder)))
+        weights, params = (package / "artifacts" / n for n in ("model.safetensors", "params.yaml"))
+        seen = {"weights": file_sha256(weights), "params": file_sha256(params)}
+    except (OSError, MlflowException):
         raise InputError(
-            f"{found.name}/{found.version}: weights do not have the registered sha256 {expected}; "
-            "somebody changed the artifact store, roll back to another version"
-        )
-    return weights, package / "artifacts" / "params.yaml"
+            f"{who}: its package {path} is not in the artifact store; restore it, or roll back to "
+            "another version"
+        ) from None
+    for what, sha256 in seen.items():
+        expected = found.tags.get(f"emsam.{what}_sha256")
+        if expected is None and what == "params":
+            continue  # registered before parameters had a digest
+        if expected != sha256:
+            raise InputError(
+                f"{who}: {what} do not have the registered sha256 {expected}; somebody changed "
+                "the artifact store, roll back to another version"
+            )
+    return weights, params
 
 
 def _write_package(package: Path, weights: Path, params: Params) -> None:
@@ -202,12 +220,14 @@ def _write_package(package: Path, weights: Path, params: Params) -> None:
 
     grey = TensorSpec(np.dtype(np.uint8), (-1, -1))
     ids = TensorSpec(np.dtype(np.int32), (-1, -1))
-    params_file = package.with_name("params.yaml")
+    params_file, digests = (package.with_name(n) for n in ("params.yaml", "sha256.json"))
     params_file.write_text(dump_params(params))
+    files = {"weights": weights, "params": params_file}
+    digests.write_text(json.dumps({key: file_sha256(path) for key, path in files.items()}))
     save_model(
         package,
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-        artifacts={"weights": str(weights), "params": str(params_file)},
+        artifacts={key: str(path) for key, path in (files | {"sha256": digests}).items()},
         signature=ModelSignature(Schema([grey]), Schema([ids])),
         input_example=np.full((64, 64), 128, np.uint8),
         pip_requirements=[f"emsam=={version('emsam')}"],

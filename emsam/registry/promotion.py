@@ -42,8 +42,8 @@ def apply_decision(decision: Decision, settings: Settings, *, by: str = "") -> b
     if promote:
         check_package(decision.candidate, settings)
     with open_book(name, settings) as book:
-        keep_decision(decision, book.ledger.database, settings)
         if decision.candidate != decision.champion:
+            keep_decision(decision, book.ledger.database, settings)
             for tag, value in _tags(decision).items():
                 book.client.set_model_version_tag(name, version, tag, value)
         return promote and _promote(decision, book, settings, by)

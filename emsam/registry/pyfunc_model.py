@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,18 @@ class SlicePredictor(PythonModel):
     """A grey 8-bit slice (y, x) → instance ids (y, x), int32."""
 
     def load_context(self, context: Any) -> None:
+        from emsam.data.digest import file_sha256
+        from emsam.errors import InputError
         from emsam.model.package import load_network
 
-        files = context.artifacts
-        self._model, self._params = load_network(Path(files["weights"]), Path(files["params"]))
+        files = {name: Path(path) for name, path in context.artifacts.items()}
+        for name, expected in json.loads(files["sha256"].read_text()).items():
+            if file_sha256(files[name]) != expected:
+                raise InputError(
+                    f"{files[name]}: does not have the sha256 {expected} that it was packaged "
+                    "with; somebody changed the artifact store, load another version"
+                )
+        self._model, self._params = load_network(files["weights"], files["params"])
 
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
         from emsam.segment.slices import segment_slice

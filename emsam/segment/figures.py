@@ -33,8 +33,19 @@ def draw_panels(image: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> list[
 
 def draw_slice(image: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
     """The pictures of :func:`draw_panels` in a row, (y, 4 x + gaps, 3) uint8."""
-    gap = np.full((image.shape[0], _GAP, 3), 255, np.uint8)
-    row = [part for panel in draw_panels(image, truth, pred) for part in (panel, gap)]
+    return _in_a_row(draw_panels(image, truth, pred))
+
+
+def draw_comparison(image: np.ndarray, truth: np.ndarray, preds: list[np.ndarray]) -> np.ndarray:
+    """Image, truth and the predictions of several models in a row, (y, n x + gaps, 3) uint8."""
+    grey = np.repeat((image * 255).astype(np.uint8)[..., None], 3, axis=2)
+    matched = [overlay(grey, _match_ids(truth, pred)) for pred in preds]
+    return _in_a_row([grey, overlay(grey, truth), *matched])
+
+
+def _in_a_row(panels: list[np.ndarray]) -> np.ndarray:
+    gap = np.full((panels[0].shape[0], _GAP, 3), 255, np.uint8)
+    row = [part for panel in panels for part in (panel, gap)]
     return np.concatenate(row[:-1], axis=1)
 
 

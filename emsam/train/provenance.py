@@ -42,7 +42,7 @@ def describe_inputs(volume: Volume, digest: str) -> dict[str, Any]:
             }
         ],
         "git": describe_git(Path.cwd()),
-        "packages": _package_versions(),
+        "packages": package_versions(),
         "hardware": _hardware(),
         "command": sys.argv,
     }
@@ -63,7 +63,8 @@ def describe_git(folder: Path) -> dict[str, Any]:
     return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
 
 
-def _package_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of what a result depends on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

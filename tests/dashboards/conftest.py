@@ -9,7 +9,6 @@ from unittest.mock import patch
 
 import pytest
 
-from emsam.data.digest import folder_digest
 from emsam.data.synthetic import synthesize_volume
 from emsam.params import load_params
 from emsam.registry.gate import decide
@@ -57,8 +56,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         sync_run(run, settings)
         if name == "first":
             candidate = register_run(run, settings)
-            digest = folder_digest(volume.path)
-            apply_decision(decide(candidate, volume, digest, "test", settings), settings)
+            apply_decision(decide(candidate, [(volume, "test")], settings), settings)
     return settings
 
 

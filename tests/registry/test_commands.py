@@ -9,7 +9,6 @@ import pytest
 
 from emsam.data.synthetic import synthesize_volume
 from emsam.registry.client import open_client
-from emsam.registry.looks import looks_of
 from emsam.settings import Settings
 from tests.cli.conftest import Run, typed
 from tests.registry.conftest import assert_agree
@@ -54,15 +53,6 @@ def test_from_promotion_to_rollback(emsam: Run, settings: Settings, tiny: Path) 
     assert any(line[1:4] == ["rollback", "2", "1"] for line in lines)
     status, out, _ = emsam("registry", "verify", NAME)
     assert (status, "3 rows, the chain is whole" in out) == (0, True)
-
-
-def test_a_gate_is_a_look_at_candidate_and_champion(
-    emsam: Run, settings: Settings, tiny: Path
-) -> None:
-    emsam(*PROMOTE)
-    emsam(*PROMOTE)
-    (looks,) = looks_of(NAME, settings)
-    assert (looks.split, looks.models) == ("test", 1)  # all versions here are one package
 
 
 def test_what_waits_for_a_person_names_the_commands(

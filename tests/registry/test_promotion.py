@@ -148,6 +148,7 @@ def test_altered_weights_are_refused(settings: Settings, tmp_path: Path) -> None
     package = tmp_path / "other" / "artifacts"
     package.mkdir(parents=True)
     (package / "model.safetensors").write_bytes(b"other weights")
+    (package / "params.yaml").write_text("task: neurites\n")
     run = client.create_run(client.get_experiment_by_name("emsam").experiment_id).info.run_id
     client.log_artifacts(run, str(package.parent), "model")
     tags = {

@@ -43,7 +43,6 @@ def make_decision(candidate: int, champion: int | None, *, score: float = 0.1) -
         data="tiny",
         digest="0123456789abcdef0123456789abcdef.dir",
         split="test",
-        slices=(3, 4),
     )
 
 
