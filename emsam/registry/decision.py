@@ -88,7 +88,11 @@ class Decision:
         try:
             document = dict(json.loads(text))
             said = document.pop("sha256")
-            found = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+            values: dict[str, Any] = {
+                key: tuple(each) if isinstance(each, list) else each
+                for key, each in document.items()
+            }
+            found = cls(**values)
         except (ValueError, TypeError, KeyError):
             raise InputError(
                 f"{origin}: no decision of the gate; make one with 'emsam promote'"
