@@ -8,6 +8,10 @@ READY  := $(VENV)/.ready
 WITH_WHEELS = UV_FIND_LINKS="$$($(BIN)/pip config get global.find-links 2>/dev/null \
 	|| echo "$$PIP_FIND_LINKS")"
 
+# Files go to workers in the order of tests/conftest.py; slow tests wait more than they compute, so
+# three workers fill two cores.
+BY_FILE = --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo test test-fast dashboard bench lint lock
 
 demo: $(READY)
@@ -15,10 +19,10 @@ demo: $(READY)
 	@$(BIN)/emsam pipeline --data demo
 
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 $(BY_FILE)
 
 test-fast: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 $(BY_FILE) -m "not slow"
 
 dashboard: $(READY)
 	@$(BIN)/streamlit run dashboards/app.py --server.headless true \

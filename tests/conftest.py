@@ -31,6 +31,20 @@ TINY = (
 no object, and a model that finds none is no champion, so the threshold is low."""
 
 
+LONGEST = ("stack", "faults", "flows", "batch", "registry")
+"""Folders of tests that wait for other processes for minutes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: a worker that begins one last would let the others wait."""
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)
+
+
 @dataclass
 class Laboratory:
     """An empty git repository in which ``emsam`` commands run."""
