@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from emsam.errors import InputError
@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """Database of the ledger, ``postgresql://…`` for a team; empty means SQLite in ``home``."""
     approval: Literal["none", "required"] = "none"
     """Whether a person must approve a decision before the champion moves."""
+    notify: SecretStr = SecretStr("")
+    """Addresses, as Apprise has them and separated by blanks, that hear of verdicts and moves."""
     dvc_remote: str = ""
     """Where published data goes (a folder or ``s3://…``); empty means a folder in ``home``."""
     experiment: str = "emsam"

@@ -12,6 +12,7 @@ from emsam.registry.decision import PROMOTE, Decision
 from emsam.registry.decisions import find_decision, keep_decision
 from emsam.registry.ledger import PROMOTED, actor
 from emsam.registry.models import fetch_package, find_version
+from emsam.registry.notify import notify
 from emsam.settings import Settings
 
 
@@ -46,7 +47,13 @@ def apply_decision(decision: Decision, settings: Settings, *, by: str = "") -> b
             keep_decision(decision, book.ledger.database, settings)
             for tag, value in _tags(decision).items():
                 book.client.set_model_version_tag(name, version, tag, value)
-        return promote and _promote(decision, book, settings, by)
+        try:
+            moved = promote and _promote(decision, book, settings, by)
+        except NotPromoted as why:
+            notify(settings, f"{decision.candidate} waits", f"{decision.reason}\n{why}")
+            raise
+    _tell(decision, moved, settings, by)
+    return moved
 
 
 def carry_out(reference: str, settings: Settings, *, by: str = "") -> tuple[Decision, bool]:
@@ -69,7 +76,15 @@ def carry_out(reference: str, settings: Settings, *, by: str = "") -> tuple[Deci
         raise InputError(f"{reference}: the gate says {decision.verdict}: {decision.reason}")
     check_package(decision.candidate, settings)
     with open_book(decision.candidate.split("/")[0], settings) as book:
-        return decision, _promote(decision, book, settings, by)
+        moved = _promote(decision, book, settings, by)
+    _tell(decision, moved, settings, by)
+    return decision, moved
+
+
+def _tell(decision: Decision, moved: bool, settings: Settings, by: str) -> None:
+    title = f"{decision.candidate}: {decision.verdict}"
+    champion = f"{decision.candidate} is champion now, by {by}" if moved else ""
+    notify(settings, title, "\n".join(filter(None, [decision.reason, champion])))
 
 
 def check_package(reference: str, settings: Settings) -> None:

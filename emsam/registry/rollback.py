@@ -5,6 +5,7 @@ from __future__ import annotations
 from emsam.errors import InputError
 from emsam.registry.book import Book, open_book
 from emsam.registry.ledger import ROLLED_BACK, Entry, actor
+from emsam.registry.notify import notify
 from emsam.registry.promotion import check_package
 from emsam.settings import Settings
 
@@ -49,7 +50,9 @@ def roll_back(
             raise InputError(f"--from {champion}: the champion of {name} is {now}")
         version = _target(book, to)
         check_package(f"{name}/{version}", settings)
-        return book.move(ROLLED_BACK, version, by=by, reason=reason.strip())
+        entry = book.move(ROLLED_BACK, version, by=by, reason=reason.strip())
+    notify(settings, f"{name}/{version}: rolled back to", f"{entry.reason}\nby {by}")
+    return entry
 
 
 def _target(book: Book, to: int | None) -> int:
