@@ -78,15 +78,20 @@ def postgres_server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def postgres(postgres_server: str) -> str:
+def create_database(server: str) -> str:
     """URL of an empty database."""
-    name = f"ledger_{uuid.uuid4().hex}"
-    engine = create_engine(make_url(postgres_server), isolation_level="AUTOCOMMIT")
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(make_url(server), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    return postgres_server.rsplit("/", 1)[0].replace("+psycopg2", "") + f"/{name}"
+    return server.rsplit("/", 1)[0].replace("+psycopg2", "") + f"/{name}"
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> str:
+    """URL of an empty database."""
+    return create_database(postgres_server)
 
 
 def aliases_of(settings: Settings) -> Aliases:
