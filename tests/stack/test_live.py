@@ -174,5 +174,5 @@ def test_down_cancels_what_runs_and_all_else_works_without_the_stack(stack: Stac
         question = "select state_type from flow_run where id = ?"
         assert connection.execute(question, (run_id,)).fetchone() == ("CANCELLED",)
     assert stack.json("down") == {"stopped": []}
-    (version,) = stack.json("registry", "log", "emsam-neurites")
+    (version,) = stack.json("registry", "log", "emsam-neurites")["versions"]
     assert version["aliases"] == ["champion"]
