@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,16 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that says something; empty if there is none, or no log."""
+    try:
+        with path.open(errors="replace") as stream:
+            lines = deque((line.strip() for line in stream if line.strip()), maxlen=1)
+    except FileNotFoundError:
+        return ""
+    return lines[0] if lines else ""
 
 
 @contextmanager

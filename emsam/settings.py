@@ -61,16 +61,6 @@ class Settings(BaseSettings):
     on_publish: str = ""
     """Deployment that each new data set version starts, such as ``fine-tune/gpu``."""
 
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = f"EMSAM_{'_'.join(map(str, first['loc']))}".upper()
-            raise InputError(
-                f"{name} = {first['input']!r}: {first['msg'].lower()}; set it anew, or unset it"
-            ) from None
-
     downloads_root: Path = Field(default_factory=lambda: _cache("downloads"))
     """Files of published data sets, as their sources have them; may be removed at any time."""
     downloads_url: str = ""
@@ -101,6 +91,16 @@ class Settings(BaseSettings):
     sync_seconds: float = Field(10, gt=0)
     """Between two looks at a run in training for what MLflow does not have yet."""
 
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = f"EMSAM_{'_'.join(map(str, first['loc']))}".upper()
+            raise InputError(
+                f"{name} = {first['input']!r}: {first['msg'].lower()}; set it anew, or unset it"
+            ) from None
+
     @property
     def slots_root(self) -> Path:
         if self.slots:
@@ -121,6 +121,7 @@ class Settings(BaseSettings):
 
     @property
     def ledger_url(self) -> str:
+        """The ledger's database: the address that was set, else a file in ``home``."""
         return self.ledger_uri or f"sqlite:///{(self.home / 'ledger.db').absolute()}"
 
     @property

@@ -45,17 +45,14 @@ class BatchServer:
         }  # fmt: skip
 
     def client(self, service: str) -> Any:
-        words = {key.lower(): value for key, value in self.environment.items()}
         return boto3.client(
             service, endpoint_url=self.url, region_name=REGION,
-            aws_access_key_id=words["aws_access_key_id"],
-            aws_secret_access_key=words["aws_secret_access_key"],
+            aws_access_key_id="tester", aws_secret_access_key="tester",
         )  # fmt: skip
 
     def jobs(self) -> list[dict[str, Any]]:
         """Every job that was ever submitted."""
-        client = self.client("batch")
-        return list(client.describe_jobs(jobs=[])["jobs"]) if client else []
+        return list(self.client("batch").describe_jobs(jobs=[])["jobs"])
 
     def pids(self) -> list[int]:
         """Processes of containers, in the order in which they were started."""

@@ -60,11 +60,12 @@ def sync(run: RunFolder, as_json: AsJson = False) -> None:
 def register(run: RunFolder, as_json: AsJson = False) -> None:
     """Package the newest checkpoint of a run and register it as a model version."""
     from emsam.registry.models import register_run
+    from emsam.registry.names import version_name
     from emsam.settings import Settings
     from emsam.train.run_directory import RunDirectory
 
     found = register_run(RunDirectory(run).require(), Settings())
-    reference = f"{found.name}/{found.version}"
+    reference = version_name(found)
     emit({"model": reference, "run": str(run)}, as_json, [reference])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from emsam.documents import last_line
 from emsam.errors import InputError, TrainingFailed, TrainingStopped
 from emsam.train.run_directory import FAILED, STOPPED, RunDirectory
 from emsam.train.stop import EXIT_BAD_INPUT, EXIT_STOPPED
@@ -65,11 +66,4 @@ def _cause(run: RunDirectory, code: int | None, reason: str) -> str:
     said = run.status()
     if said["state"] == FAILED and said.get("error"):
         return " ".join(str(said["error"]).split())
-    return _last_line(run) or f"exit status {code}"
-
-
-def _last_line(run: RunDirectory) -> str:
-    if not run.log_file.exists():
-        return ""
-    lines = run.log_file.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+    return last_line(run.log_file) or f"exit status {code}"

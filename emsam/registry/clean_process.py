@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from emsam.data.store import Volume
+from emsam.documents import last_line
 from emsam.errors import InputError
 from emsam.progress import Progress
 from emsam.quiet import QUIET_ENVIRONMENT
@@ -113,7 +114,7 @@ def score_package(
     slices = sum(len(each.slices) for each in judged)
     status = _run(folder, slices, progress)
     if status:
-        raise InputError(f"{who} cannot be judged: {_last_line(folder / 'log', status)}")
+        raise InputError(f"{who} cannot be judged: {_last_words(folder / 'log', status)}")
     return _read(who, job, folder)
 
 
@@ -154,10 +155,9 @@ def _environment() -> dict[str, str]:
     return kept | QUIET_ENVIRONMENT | fixed
 
 
-def _last_line(log: Path, status: int) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+def _last_words(log: Path, status: int) -> str:
     end = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-    return lines[-1] if lines else f"its evaluation ended with {end} and said nothing"
+    return last_line(log) or f"its evaluation ended with {end} and said nothing"
 
 
 def _read(who: str, job: dict[str, Any], folder: Path) -> Scored:

@@ -13,6 +13,7 @@ from emsam.data.store import Volume
 from emsam.model.package import package_digest
 from emsam.registry.database import Database
 from emsam.registry.ledger import actor, now
+from emsam.registry.names import version_name
 from emsam.registry.tables import LOOKS
 from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
@@ -135,7 +136,7 @@ def count_version_look(
     found: ModelVersion, digest: str, split: str, settings: Settings, purpose: str
 ) -> None:
     """Note that a registered version is about to be scored."""
-    model = f"{found.name}/{found.version}"
+    model = version_name(found)
     package = found.tags.get("emsam.package", model)
     record_look(digest, split, settings, model=model, package=package, purpose=purpose)
 
@@ -146,6 +147,6 @@ def count_gate_look(
 ) -> int:  # fmt: skip
     """Note the look that a gate takes, at candidate and champion; returns how many there are."""
     for version in (candidate, champion):
-        if version is not None and split in ("val", TEST):  # the gate refuses others
+        if version is not None:
             count_version_look(version, digest, split, settings, GATE)
     return count_looks(digest, split, settings)

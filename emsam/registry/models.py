@@ -21,6 +21,7 @@ from emsam.errors import InputError
 from emsam.model.package import load_network, package_digest
 from emsam.params import TASKS, Params, dump_params
 from emsam.registry.client import open_client
+from emsam.registry.names import version_name
 from emsam.registry.tracking import find_run
 from emsam.registry.training_slices import TAG, training_tag
 from emsam.settings import Settings
@@ -191,7 +192,7 @@ def fetch_package(found: ModelVersion, settings: Settings, folder: Path) -> tupl
         The package is gone, or not what was registered.
     """
     client = open_client(settings)
-    who, path = f"{found.name}/{found.version}", str(found.source).split("/", 2)[2]
+    who, path = version_name(found), str(found.source).split("/", 2)[2]
     try:
         package = Path(client.download_artifacts(str(found.run_id), path, str(folder)))
         weights, params = (package / "artifacts" / n for n in ("model.safetensors", "params.yaml"))

@@ -16,6 +16,7 @@ from emsam.data.splits import ZRange
 from emsam.data.store import Volume
 from emsam.errors import InputError
 from emsam.registry.clean_process import Judged
+from emsam.registry.names import version_name
 from emsam.settings import Settings
 
 TAG = "emsam.training_data"
@@ -78,7 +79,7 @@ def learned_by(found: ModelVersion, client: MlflowClient) -> list[Learned]:
         learned = []
     if not learned or any("train" not in each.splits for each in learned):
         raise InputError(
-            f"{found.name}/{found.version}: nothing says on which slices it was trained, so that "
+            f"{version_name(found)}: nothing says on which slices it was trained, so that "
             "it cannot be judged fairly; register its run again with 'emsam registry register'"
         )
     return learned

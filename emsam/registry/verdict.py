@@ -108,7 +108,7 @@ def broken_scores(
     champion has them.
     """
     metric = PRIMARY[task]
-    if math.isnan(_mean([v for _, _, v in _values(candidate, metric)])):
+    if math.isnan(mean_score(candidate, metric)):
         return f"{metric} of the candidate is not a number on any slice"
     for name in _metrics_of(task, candidate):
         for index, z, value in _values(candidate, name):
@@ -116,6 +116,11 @@ def broken_scores(
             if math.isinf(value) or (lacks and not math.isnan(champion[index][z][name])):  # type: ignore[index]
                 return f"{name} of the candidate is not a finite number on slice {z}"
     return ""
+
+
+def mean_score(scores: Sequence[VolumeScores], metric: str) -> float:
+    """Mean over all slices that have a number; NaN where none has."""
+    return _mean([value for _, _, value in _values(scores, metric)])
 
 
 def _decide(
@@ -159,9 +164,7 @@ def _compare(
 ) -> MetricComparison:
     pairs = zip(candidate, champion, strict=True)
     better = [list(improvements(metric, first, second).values()) for first, second in pairs]
-    ours, theirs = (
-        _mean([value for _, _, value in _values(each, metric)]) for each in (candidate, champion)
-    )
+    ours, theirs = (mean_score(each, metric) for each in (candidate, champion))
     return MetricComparison(metric, ours, theirs, paired_interval(better, gate))
 
 

@@ -55,12 +55,12 @@ def evaluate_slices(
         scores = score_slice(
             truth, pred, params.task, confidence=by_id, labelled=labelled_pixels(truth, params)
         )
-        yield SliceResult(z, image, _objects(truth, params), pred, scores)
+        yield SliceResult(z, image, labelled_objects(truth, params), pred, scores)
         if progress:
             progress(done, len(slices))
 
 
-def _objects(truth: np.ndarray, params: Params) -> np.ndarray:
+def labelled_objects(truth: np.ndarray, params: Params) -> np.ndarray:
     """True ids, 0 where nobody has labelled."""
     labelled = labelled_pixels(truth, params)
     return truth if labelled is None else np.where(labelled, truth, 0)

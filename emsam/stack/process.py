@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from emsam.documents import last_line
 from emsam.errors import InputError, StackFailed
 from emsam.processes import CLOCK
 from emsam.services import RunningService
@@ -61,21 +61,14 @@ def wait_until_well(service: Service, running: RunningService) -> None:
     until = time.monotonic() + service.deadline
     while not service.is_well(running):
         if not running.is_alive():
-            raise StackFailed(f"{service.name} ended: {last_line(running)}; see {running.log}")
+            said = last_line(Path(running.log)) or "it printed nothing"
+            raise StackFailed(f"{service.name} ended: {said}; see {running.log}")
         if time.monotonic() > until:
             raise StackFailed(
                 f"{service.name} gave no answer within {service.deadline:.0f} s; see "
                 f"{running.log}, and stop it with 'emsam down'"
             )
         time.sleep(_POLL)
-
-
-def last_line(running: RunningService) -> str:
-    """The last line that a service printed."""
-    with suppress(OSError), Path(running.log).open(errors="replace") as stream:
-        lines = deque((line.strip() for line in stream if line.strip()), maxlen=1)
-        return lines[0] if lines else "it printed nothing"
-    return "its log is gone"
 
 
 def stop(running: RunningService, grace: float) -> None:

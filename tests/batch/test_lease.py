@@ -106,6 +106,7 @@ def test_progress_comes_over_with_the_newest_whole_checkpoint(tmp_path: Path) ->
     sender._remote.remove(["checkpoints/step-000015/manifest.json"])
     receiver.pull()
     assert [each.name for each in near.checkpoints.iterdir()] == ["step-000010"]
+    assert (near.checkpoints / "step-000010/model.safetensors").exists()
     empty = RunDirectory(tmp_path / "empty")
     empty.path.mkdir()
     S3Run(empty, "s3://emsam/team/runs/b").push()  # a container that failed before it had anything

@@ -12,6 +12,13 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _create_moves()
+    _create_decisions()
+    _create_looks()
+
+
+def _create_moves() -> None:
+    """What moved the champion, and what is about to."""
     op.create_table(
         "ledger",
         sa.Column("name", sa.String(255), primary_key=True),
@@ -36,6 +43,10 @@ def upgrade() -> None:
         sa.Column("previous_before", sa.Integer),
         sa.Column("document", sa.Text, nullable=False),
     )
+
+
+def _create_decisions() -> None:
+    """What the gate said, and what people said of that."""
     op.create_table(
         "decisions",
         sa.Column("sha256", sa.String(64), primary_key=True),
@@ -54,6 +65,10 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("at", sa.String(32), nullable=False),
     )
+
+
+def _create_looks() -> None:
+    """What was scored on which slices."""
     op.create_table(
         "looks",
         sa.Column("id", sa.Integer, primary_key=True),

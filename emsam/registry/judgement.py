@@ -1,0 +1,96 @@
+"""Candidate and champion, scored again on the same slices by the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+
+from emsam.errors import InputError
+from emsam.params import Params, Task, load_params
+from emsam.progress import Progress
+from emsam.registry.clean_process import Judged, Scored, score_package
+from emsam.registry.models import fetch_package
+from emsam.registry.names import version_name
+from emsam.settings import Settings
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was scored; ``champion`` is ``None`` where there is none."""
+
+    task: Task
+    params: Params
+    judged: Sequence[Judged]
+    candidate: Scored
+    champion: Scored | None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every score of both models: ``model``, ``data``, ``z``, ``metric``, ``value``."""
+        models = {"candidate": self.candidate}
+        if self.champion is not None:
+            models["champion"] = self.champion
+        return [
+            {"model": who, "data": judged.name, "z": z, "metric": metric, "value": value}
+            for who, scored in models.items()
+            for judged, volume in zip(self.judged, scored.scores, strict=True)
+            for z, values in volume.items()
+            for metric, value in values.items()
+        ]
+
+
+def score_models(
+    models: Sequence[ModelVersion],
+    judged: Sequence[Judged],
+    task: Task,
+    settings: Settings,
+    seed: int,
+    folder: Path,
+    progress: Progress | None,
+) -> Judgement:
+    """Score a candidate, and a champion if there is one, with the same job but for the package.
+
+    Parameters
+    ----------
+    models
+        The candidate first.
+    folder
+        For packages, jobs and results; must be empty.
+    progress
+        Told how many slices are scored, of both models together.
+
+    Raises
+    ------
+    InputError
+        A package is not what was registered, its evaluation fails, or the two would be scored on
+        other pixels.
+    """
+    slices = sum(len(each.slices) for each in judged)
+    packages = []
+    for model in models:
+        place = folder / f"package-{model.version}"
+        place.mkdir()
+        packages.append(fetch_package(model, settings, place))
+    params = [load_params(file) for _, file in packages]
+    if len({each.targets.unlabelled for each in params}) > 1:
+        names = " and ".join(version_name(each) for each in models)
+        raise InputError(
+            f"{names} would be scored on other pixels: "
+            "targets.unlabelled differs; train the candidate with the champion's value"
+        )
+    scored = []
+    for done, (model, package) in enumerate(zip(models, packages, strict=True)):
+
+        def report(part: int, _: int, before: int = done * slices) -> None:
+            if progress:
+                progress(before + part, len(models) * slices)
+
+        sha256 = str(model.tags["emsam.weights_sha256"])  # fetch_package has compared it
+        place = folder / f"scores-{model.version}"
+        scored.append(
+            score_package(version_name(model), package, sha256, judged, seed, place, report)
+        )
+    return Judgement(task, params[0], judged, scored[0], scored[1] if len(scored) > 1 else None)
