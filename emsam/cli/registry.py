@@ -58,7 +58,7 @@ def sync(run: RunFolder, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: emsam registry register runs/first")
 def register(run: RunFolder, as_json: AsJson = False) -> None:
-    """Package the newest checkpoint of a run and register it as a model version."""
+    """Package the checkpoint of a run that is judged and register it as a model version."""
     from emsam.registry.models import register_run
     from emsam.registry.names import version_name
     from emsam.settings import Settings

@@ -13,6 +13,7 @@ from typing import Any
 from emsam.documents import write_whole
 from emsam.errors import InputError
 from emsam.launch.s3_folder import S3Folder
+from emsam.train.checkpoints import best_manifest
 from emsam.train.run_directory import RunDirectory
 
 _LEASE = "lease.json"
@@ -78,7 +79,7 @@ class S3Run:
         Parameters
         ----------
         checkpoint
-            Also the newest one, which may be large.
+            Also the newest one and the best one, which may be large.
         marks
             Fields that the status gets besides.
 
@@ -90,7 +91,7 @@ class S3Run:
         run, there = self._run, self._remote.etags()
         wanted = [each.name for each in (run.metrics_file, run.log_file)]
         if checkpoint:
-            wanted += _newest_checkpoint(there)
+            wanted += self._checkpoints_to_fetch(there)
         changed = [n for n in wanted if n in there and self._got.get(n) != there[n]]
         self._remote.download(run.path, changed)
         self._got |= {name: there[name] for name in changed}
@@ -99,6 +100,16 @@ class S3Run:
             return None
         write_whole(run.status_file, json.dumps(found[0] | marks) + "\n")
         return dict(found[0])
+
+    def _checkpoints_to_fetch(self, there: dict[str, str]) -> list[str]:
+        """Files of those that are there in full: a manifest is sent last."""
+        whole = [name.rpartition("/")[0] for name in there if name.endswith("/manifest.json")]
+        manifests = {}
+        for folder in sorted(whole, key=_step_of, reverse=True):
+            if found := self._remote.read(f"{folder}/manifest.json"):
+                manifests[folder] = found[0]
+        chosen = {next(iter(manifests), None), best_manifest(manifests)}
+        return [name for name in there if name.rpartition("/")[0] in chosen]
 
     def is_ahead(self) -> bool:
         """Whether the job came further there than here."""
@@ -157,13 +168,6 @@ class S3Run:
                 self.push()
             except (InputError, FileNotFoundError):  # S3 is away, or a checkpoint was just dropped
                 continue
-
-
-def _newest_checkpoint(there: dict[str, str]) -> list[str]:
-    """Files of the newest checkpoint that is there in full."""
-    whole = [name.rpartition("/")[0] for name in there if name.endswith("/manifest.json")]
-    newest = max(whole, key=_step_of, default=None)
-    return [name for name in there if newest and name.startswith(f"{newest}/")]
 
 
 def _step_of(name: str) -> int:

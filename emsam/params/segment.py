@@ -80,6 +80,9 @@ class EvaluateParams(FrozenModel):
     """How a model is judged."""
 
     split: Literal["val", "test"] = Field("test", description="slices that decide")
+    checkpoint: Literal["last", "best"] = Field(
+        "last", description="weights that are judged and used; best: on train.validate_slices"
+    )
     block: int = Field(4, ge=1, description="slices of one bootstrap block")
     resamples: int = Field(10_000, ge=100, description="of the bootstrap")
     figures: int = Field(3, ge=0, description="slices drawn as image | truth | prediction | errors")

@@ -101,7 +101,7 @@ class TrainParams(FrozenModel):
     validate_every: int = Field(100, ge=1, description="steps")
     validate_slices: int = Field(3, ge=1, description="validation slices scored each time")
     checkpoint_every: int = Field(100, ge=1, description="steps")
-    keep_checkpoints: int = Field(2, ge=1, description="newest whole checkpoints kept")
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept, beside the best")
     patches: Literal["random", "grid"] = Field(
         "random", description="where patches lie: anywhere, or side by side"
     )

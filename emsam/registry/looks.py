@@ -115,7 +115,7 @@ def looks_at(digests: list[str], settings: Settings) -> list[LookCount]:
 def count_run_look(
     run: RunDirectory, volume: Volume, digest: str, split: str, settings: Settings
 ) -> None:
-    """Note that the newest checkpoint of a run is about to be evaluated.
+    """Note that the judged checkpoint of a run is about to be evaluated.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def count_run_look(
     params = run.model_params()
     volume.require_task(params.task)
     volume.slices(split, params.task)
-    weights = run.require_checkpoint() / "model.safetensors"
+    weights = run.judged_checkpoint() / "model.safetensors"
     package = package_digest(file_sha256(weights), params)
     record_look(
         digest, split, settings, model=str(run.path), package=package, purpose=EVALUATE

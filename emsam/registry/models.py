@@ -34,7 +34,7 @@ _REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d
 
 
 def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
-    """Package the newest checkpoint of a mirrored run and register it.
+    """Package the checkpoint of a mirrored run that is judged, and register it.
 
     The same weights with the same post-processing are one version.
 
@@ -45,7 +45,7 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
         slices it was trained.
     """
     client = open_client(settings)
-    checkpoint = run.require_checkpoint()
+    checkpoint = run.judged_checkpoint()
     run_id = find_run(client, run, settings)
     if run_id is None:
         raise InputError(f"{run.path}: not in MLflow yet; run 'emsam registry sync {run.path}'")
@@ -175,7 +175,7 @@ def open_model(reference: str, settings: Settings) -> tuple[nn.Module, Params]:
     """
     run = RunDirectory(Path(reference))
     if run.exists():
-        checkpoint = run.require_checkpoint()
+        checkpoint = run.judged_checkpoint()
         network, _ = load_network(checkpoint / "model.safetensors", checkpoint / "params.yaml")
         return network, run.model_params()
     with tempfile.TemporaryDirectory() as folder:

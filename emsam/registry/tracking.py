@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunInfo, RunTag
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from emsam.documents import write_whole
 from emsam.locks import hold_lock
@@ -33,7 +34,7 @@ def sync_run(run: RunDirectory, settings: Settings) -> str:
         run_id = _sync_progress(client, run, settings)
         _sync_scores(client, run, run_id)
         _sync_trials(client, run, run_id)
-        _sync_files(client, run, run_id)
+        _sync_files(client, run, run_id, settings)
     return run_id
 
 
@@ -200,19 +201,36 @@ def _log_trial(client: MlflowClient, parent: RunInfo, line: dict[str, Any], iden
     client.set_terminated(run_id)
 
 
-def _sync_files(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
-    """Files of the run, each once; a checkpoint that was dropped here stays there."""
+def _sync_files(client: MlflowClient, run: RunDirectory, run_id: str, settings: Settings) -> None:
+    """Files of the run, each once; of the checkpoints the newest and the best, and no others."""
     memory = _Memory(run)
     files = [run.params_file, run.inputs_file, run.metrics_file, run.scores_file, run.log_file]
     files += [run.tuned_file, run.trials_file]
     files += sorted(run.figures.glob("*.png"))
-    newest = run.newest_checkpoint()
-    files += sorted(newest.iterdir()) if newest else []
+    checkpoints = [each for each in (run.newest_checkpoint(), run.best_checkpoint()) if each]
+    for folder in checkpoints:
+        files += sorted(folder.iterdir())
     for path in files:
         if path.exists() and memory.is_new(run_id, path):
-            folder = path.parent.relative_to(run.path).as_posix()
-            client.log_artifact(run_id, str(path), None if folder == "." else folder)
+            place = path.parent.relative_to(run.path).as_posix()
+            client.log_artifact(run_id, str(path), None if place == "." else place)
             memory.remember_file(run_id, path)
+    kept = {each.name for each in checkpoints}
+    if kept:  # a run whose checkpoints are gone here keeps those there
+        _drop_checkpoints(client, run_id, kept, settings)
+
+
+def _drop_checkpoints(
+    client: MlflowClient, run_id: str, kept: set[str], settings: Settings
+) -> None:
+    """Remove checkpoints from MLflow that are neither the newest nor the best any more."""
+    there = client.list_artifacts(run_id, "checkpoints")
+    old = [each.path for each in there if Path(each.path).name not in kept]
+    if old:
+        root = client.get_run(run_id).info.artifact_uri
+        store = get_artifact_repository(root, tracking_uri=settings.tracking_uri)
+        for path in old:
+            store.delete_artifacts(path)  # type: ignore[no-untyped-call]
 
 
 class _Memory:

@@ -23,7 +23,7 @@ from emsam.train.run_directory import RunDirectory
 def evaluate_run(
     run: RunDirectory, volume: Volume, split: str, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Evaluate the newest checkpoint of a run on a split of a volume.
+    """Evaluate the checkpoint of a run that ``evaluate.checkpoint`` names on a split of a volume.
 
     Writes an entry into ``scores.json``, ``figures/`` and ``predictions/``. The same checkpoint
     on the same data with the same parameters is not evaluated twice.
@@ -39,7 +39,7 @@ def evaluate_run(
     InputError
         No whole checkpoint, no such split, or no labels of the task.
     """
-    checkpoint = run.require().require_checkpoint()
+    checkpoint = run.require().judged_checkpoint()
     weights = checkpoint / "model.safetensors"
     params = run.model_params()
     volume.require_task(params.task)

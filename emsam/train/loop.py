@@ -20,16 +20,19 @@ from torch import Tensor, nn
 
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
+from emsam.metrics.score_slice import PRIMARY
 from emsam.model.build import build_model
 from emsam.model.lora import adapters, load_merged_state, merged_state
 from emsam.model.weights import load_encoder_weights
 from emsam.params import Params, TrainParams
 from emsam.segment.evaluate import evaluate_slices, summarize
 from emsam.train.augment.augmenter import Augmenter
+from emsam.train.checkpoints import Score
 from emsam.train.features import FeatureCache, feature_key
 from emsam.train.losses import segmentation_loss
 from emsam.train.modes import choose_what_learns, parameter_groups
 from emsam.train.progress import Clock, Progress
+from emsam.train.resources import ResourceMeter
 from emsam.train.run_directory import DONE, STOPPED, RunDirectory
 from emsam.train.stop import StopRequest
 from emsam.train.targets import make_targets
@@ -66,20 +69,22 @@ def train(run: RunDirectory, stop: StopRequest | None = None, *, device: int | N
     validation = _validation_slices(volume, params) if team.leads else []
     logged = run.mend_metrics() if team.leads else 0
     clock = Clock(run, progress, budget, leads=team.leads)
+    meter = ResourceMeter(learner.fabric.device)
     with _batches(run, params, volume, learner, progress.step) as batches:
         while True:
             stopping, progress.seconds = team.agree(bool(stop), progress.seconds)
             if stopping or progress.fraction(budget) >= 1:
                 break
-            line = _learn(learner, params, progress, batches)
+            line = _learn(learner, params, progress, batches) | meter.measure()
             finished = progress.fraction(budget) >= 1
             if validation and (finished or progress.step % budget.validate_every == 0):
                 line |= _validate(learner.model, volume, params, validation, clock)
             if team.leads and progress.step > logged:
                 run.append_metrics(line)
             clock.tick(line)
-            if finished or progress.step % budget.checkpoint_every == 0:
-                _save(run, learner, progress)
+            score = _score(params, line)
+            if finished or progress.step % budget.checkpoint_every == 0 or run.is_best(score):
+                _save(run, learner, progress, score)
                 clock.beat()
     if stopping and progress.step:
         _save(run, learner, progress)
@@ -256,7 +261,16 @@ def _validation_slices(volume: Volume, params: Params) -> list[int]:
 # -- stopping and going on ----------------------------------------------------------------------
 
 
-def _save(run: RunDirectory, learner: _Learner, progress: Progress) -> None:
+def _score(params: Params, line: dict[str, float]) -> Score | None:
+    """The primary metric on validation slices, if it was just measured."""
+    metric = PRIMARY[params.task]
+    value = line.get(f"val/{metric}")
+    return None if value is None or not math.isfinite(value) else Score(metric, value)
+
+
+def _save(
+    run: RunDirectory, learner: _Learner, progress: Progress, score: Score | None = None
+) -> None:
     if not learner.team.leads:
         return
     network = _unwrapped(learner.model)
@@ -270,7 +284,7 @@ def _save(run: RunDirectory, learner: _Learner, progress: Progress) -> None:
         "cuda_rng": torch.cuda.get_rng_state_all(),
     }
     keep = run.params().train.keep_checkpoints
-    run.save_checkpoint(progress.step, merged_state(network), trainer, keep=keep)
+    run.save_checkpoint(progress.step, merged_state(network), trainer, keep=keep, score=score)
 
 
 def _resume(checkpoint: Path, learner: _Learner) -> Progress:

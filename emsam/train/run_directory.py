@@ -15,10 +15,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
 import time
 import uuid
 from collections import deque
@@ -27,16 +25,22 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from safetensors.torch import save_file
 from torch import Tensor
 
-from emsam.data.digest import file_sha256
-from emsam.documents import finite_or_none, whole_folder, write_whole
+from emsam.documents import finite_or_none, write_whole
 from emsam.errors import InputError
 from emsam.locks import try_lock
 from emsam.params import Params, SegmentParams, dump_params, load_params
+from emsam.train.checkpoints import (
+    Content,
+    Score,
+    best_of,
+    best_score,
+    step_of,
+    whole_checkpoints,
+    write_checkpoint,
+)
 
 NEW, WAITING, STARTING, RUNNING = "new", "waiting", "starting", "running"
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
@@ -232,41 +236,49 @@ class RunDirectory:
     # -- checkpoints ----------------------------------------------------------------------------
 
     def save_checkpoint(
-        self, step: int, model: dict[str, Tensor], trainer: dict[str, Any], *, keep: int
+        self,
+        step: int,
+        model: dict[str, Tensor],
+        trainer: dict[str, Any],
+        *,
+        keep: int,
+        score: Score | None = None,
     ) -> None:
-        """Write a checkpoint under a temporary name, sync it, rename it; drop the oldest."""
-        final = self.checkpoints / f"step-{step:06d}"
-        if _is_whole(final):
-            return
-        self.checkpoints.mkdir(exist_ok=True)
-        with whole_folder(final) as folder:  # a torn one goes: its step came again after a resume
-            try:
-                self._fill_checkpoint(folder, step, model, trainer)
-            except Exception as error:
-                if not _is_full(folder, error):
-                    raise
-                raise OSError(
-                    errno.ENOSPC, f"no space left for the checkpoint of step {step}", str(self.path)
-                ) from error
-        whole = [folder for folder in self._checkpoint_folders() if _is_whole(folder)]
-        for old in whole[:-keep]:
-            shutil.rmtree(old)
+        """Write a checkpoint in full or not at all, and drop old ones.
 
-    def _fill_checkpoint(
-        self, folder: Path, step: int, model: dict[str, Tensor], trainer: dict[str, Any]
-    ) -> None:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in model.items()},
-            folder / "model.safetensors",
-        )
-        torch.save(trainer, folder / "trainer.pt")
-        (folder / "params.yaml").write_text(dump_params(self.params()))
-        digests = {
-            path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-            for path in sorted(folder.iterdir())
-        }
-        manifest = json.dumps({"step": step, "files": digests}, indent=2)
-        (folder / "manifest.json").write_text(manifest + "\n")
+        Parameters
+        ----------
+        keep
+            How many of the newest stay; the best one stays beside them.
+        score
+            Of the weights on validation slices, if it was measured.
+        """
+        content = Content(step, model, trainer, dump_params(self.params()), score)
+        write_checkpoint(self.checkpoints, content, keep)
+
+    def is_best(self, score: Score | None) -> bool:
+        """Whether weights of this score are better than those of every checkpoint."""
+        if score is None:
+            return False
+        best = best_score(whole_checkpoints(self.checkpoints))
+        return best is None or score.is_better_than(best.value)
+
+    def best_checkpoint(self) -> Path | None:
+        """Whole checkpoint with the best score on validation slices; ``None`` if none has one."""
+        return best_of(whole_checkpoints(self.checkpoints))
+
+    def judged_checkpoint(self) -> Path:
+        """What is evaluated, tuned, registered and used, by ``evaluate.checkpoint``.
+
+        ``best`` is the newest one where no validation slices were scored.
+
+        Raises
+        ------
+        InputError
+            There is no whole checkpoint.
+        """
+        best = self.best_checkpoint() if self.params().evaluate.checkpoint == "best" else None
+        return best or self.require_checkpoint()
 
     def require_checkpoint(self) -> Path:
         """Newest whole checkpoint; raises :class:`InputError` where there is none."""
@@ -279,30 +291,12 @@ class RunDirectory:
         """Whether the job came to its end and its last checkpoint is whole."""
         status, checkpoint = self.status(), self.newest_checkpoint()
         return bool(
-            status["state"] == DONE and checkpoint and _step_of(checkpoint) == status["step"]
+            status["state"] == DONE and checkpoint and step_of(checkpoint) == status["step"]
         )
 
     def newest_checkpoint(self) -> Path | None:
         """Newest checkpoint whose files have the sha256 of its manifest."""
-        for folder in reversed(self._checkpoint_folders()):
-            if _is_whole(folder):
-                return folder
-        return None
-
-    def _checkpoint_folders(self) -> list[Path]:
-        folders = self.checkpoints.glob("step-*")
-        return sorted(folders, key=_step_of)
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step-"))
-
-
-def _is_full(folder: Path, error: Exception) -> bool:
-    """Whether a disk was full; torch and safetensors say so in errors of their own."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "os error 28" in str(error) or shutil.disk_usage(folder).free < 1 << 16
+        return next(iter(whole_checkpoints(self.checkpoints)), None)
 
 
 def _append(path: Path, line: dict[str, Any]) -> None:
@@ -325,14 +319,3 @@ def _drop_half_line(path: Path) -> None:
     if path.exists():
         content = path.read_bytes()
         os.truncate(path, content.rfind(b"\n") + 1)
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        return all(
-            file_sha256(folder / name) == entry["sha256"]
-            for name, entry in manifest["files"].items()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -75,7 +75,7 @@ def tune_run(
         is not installed, or another process holds the run.
     """
     _require_optuna()
-    checkpoint = run.require().require_checkpoint()
+    checkpoint = run.require().judged_checkpoint()
     asked = run.untuned_params().segment  # so that a search can be made longer later
     params = run.model_params().model_copy(update={"segment": asked})
     start = params.settled_segment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from emsam.data.store import Volume
+from emsam.data.synthetic import synthesize_volume
+from emsam.params import load_params
+from emsam.registry.client import open_client
 from emsam.registry.promotion import apply_decision
 from emsam.registry.reconcile import reconcile_models
 from emsam.registry.rollback import roll_back
+from emsam.registry.tracking import sync_run
 from emsam.settings import Settings
-from tests.conftest import Laboratory, make_laboratory, overrides
+from emsam.train.checkpoints import Score
+from emsam.train.prepare import prepare_run
+from tests.conftest import TINY, Laboratory, make_laboratory, overrides
 from tests.faults.test_mlflow_away import is_healthy
 from tests.flows.conftest import free_port
 from tests.registry.conftest import (
@@ -85,6 +93,31 @@ def test_a_team_goes_from_a_volume_to_masks(served: Settings, tmp_path: Path) ->
     lab.run("segment", "em.tif", "--model", f"{NAME}@champion", "--out", "ids.tif")
     assert tifffile.imread(lab.path / "ids.tif").shape[-2:] == plane.shape
     lab.run("rollback", NAME, "--reason", "nothing to go back to", status=2)
+
+
+def test_mlflow_has_the_newest_and_the_best_checkpoint_and_no_others(
+    served: Settings, tmp_path: Path
+) -> None:
+    synthesize_volume("tiny", served.volume_path("tiny"), shape=(10, 64, 64))
+    params = load_params(overrides=[*TINY, "data.name=tiny"])
+    run = prepare_run(params, served, tmp_path / "first")
+
+    def mirrored() -> list[str]:
+        client = open_client(served)
+        run_id = sync_run(run, served)
+        folders = [each.path for each in client.list_artifacts(run_id, "checkpoints")]
+        # SeaweedFS shows an empty folder for a while
+        return [Path(each).name for each in folders if client.list_artifacts(run_id, each)]
+
+    for step, value in ((10, 0.4), (20, 0.2), (30, 0.3)):
+        weights = {"weight": torch.full((3,), float(step))}
+        score = Score("arand_contest_2d", value)
+        run.save_checkpoint(step, weights, {"step": step}, keep=2, score=score)
+        assert mirrored() == sorted({f"step-{step:06d}", f"step-{min(step, 20):06d}"})
+    run.save_checkpoint(40, weights, {"step": 40}, keep=2)
+    assert mirrored() == ["step-000020", "step-000040"]
+    shutil.rmtree(run.checkpoints)  # somebody made room here
+    assert mirrored() == ["step-000020", "step-000040"]
 
 
 def test_killed_moves_are_ended_with_servers_too(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from emsam.errors import InputError
 from emsam.params import Params, load_params, override_params
+from emsam.train.checkpoints import Score
 from emsam.train.run_directory import RunDirectory
 
 INPUTS = {"data": [{"name": "demo", "digest": "abc.dir", "path": "data/demo/volume.zarr"}]}
@@ -27,9 +28,9 @@ def run(tmp_path: Path) -> RunDirectory:
     return prepared
 
 
-def save(run: RunDirectory, step: int, keep: int = 9) -> None:
+def save(run: RunDirectory, step: int, keep: int = 9, score: Score | None = None) -> None:
     model = {"weight": torch.full((3, 4), float(step)), "turned": torch.arange(6.0).view(2, 3).T}
-    run.save_checkpoint(step, model, {"step": step, "lr": [0.1, 0.2]}, keep=keep)
+    run.save_checkpoint(step, model, {"step": step, "lr": [0.1, 0.2]}, keep=keep, score=score)
 
 
 def steps(run: RunDirectory) -> list[str]:
@@ -142,6 +143,28 @@ def test_only_the_newest_are_kept(run: RunDirectory) -> None:
     for step in (10, 20, 30, 40):
         save(run, step, keep=2)
     assert steps(run) == ["step-000030", "step-000040"]
+
+
+def test_the_best_is_kept_beside_the_newest_and_judged_if_that_is_wanted(
+    run: RunDirectory,
+) -> None:
+    for step, value in ((10, 0.4), (20, 0.2), (30, 0.3), (40, 0.5)):
+        score = Score("arand_contest_2d", value)
+        assert run.is_best(score) == (step <= 20)
+        save(run, step, keep=1, score=score)
+    save(run, 45, keep=1)  # stopped between two validations
+    assert steps(run) == ["step-000020", "step-000045"]
+    assert run.judged_checkpoint().name == "step-000045"
+    run.set_judging(load_params(None, ["evaluate.checkpoint=best"]))
+    assert run.judged_checkpoint().name == "step-000020"
+    damage(run, 20)
+    assert run.judged_checkpoint().name == "step-000045"
+
+
+def test_higher_is_better_for_mitochondria(run: RunDirectory) -> None:
+    for step, value in ((10, 0.4), (20, 0.6), (30, 0.5)):
+        save(run, step, score=Score("ap50_accuracy_2d", value))
+    assert run.best_checkpoint() == run.checkpoints / "step-000020"
 
 
 def test_what_a_killed_writer_left_is_no_checkpoint_and_is_written_anew(run: RunDirectory) -> None:
