@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     """Port of MLflow's server."""
     dashboard_port: int = Field(8501, ge=1, le=65535)
     """Port of the dashboard."""
+    people: str = ""
+    """Who may sign in to the dashboard, and as what: ``ada@lab.org=admin, *@lab.org=viewer``; the
+    roles are viewer, reviewer (approves, comments, starts jobs) and admin (moves champions)."""
+    read_only: bool = False
+    """The dashboard shows everything and changes nothing."""
     pools: str = ""
     """Work pools that this machine serves, such as ``cpu,gpu``; empty means what it has."""
     on_publish: str = ""
