@@ -10,26 +10,35 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards import queries
 from dashboards.panels import draw_panels, read_slice
-from dashboards.queries import RunRow, TrackerUnreachable
-from emsam.errors import InputError
+from dashboards.queries import champions, datasets, jobs, registry, runs
+from dashboards.queries.jobs import PrefectUnreachable
+from dashboards.queries.runs import RunRow
+from dashboards.queries.tracker import TrackerUnreachable
+from emsam.errors import InputError, LedgerFailed
 from emsam.settings import Settings
 
-FRESH = 5
-"""Seconds that an answer of MLflow is kept."""
+FRESH = 15
+"""Seconds that an answer of MLflow is kept; what a user does here is shown at once."""
+# Okabe & Ito's palette without yellow and black, which vanish on a white or a dark page.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _MARKUP = re.compile(r"([\\`*_\[\]<>$:~|!#&^])")
 
 
 def _cached(query: Callable[..., Any]) -> Callable[..., Any]:
-    by_value = {Settings: Settings.model_dump_json, RunRow: repr}
+    by_value = {Settings: Settings.model_dump_json, RunRow: lambda run: run.run_id}
     return st.cache_data(query, ttl=FRESH, show_spinner=False, hash_funcs=by_value)
 
 
-list_runs = _cached(queries.list_runs)
-find_champion = _cached(queries.find_champion)
-score_sets = _cached(queries.score_sets)
-learning_curve = _cached(queries.learning_curve)
+list_runs = _cached(runs.list_runs)
+score_sets = _cached(runs.score_sets)
+learning_curve = _cached(runs.learning_curve)
+find_champion = _cached(champions.find_champion)
+model_names = _cached(registry.model_names)
+model_history = _cached(registry.model_history)
+open_decisions = _cached(registry.open_decisions)
+published = _cached(datasets.published)
+fine_tune_deployments = _cached(jobs.fine_tune_deployments)
 
 
 @st.cache_data(
@@ -39,38 +48,59 @@ learning_curve = _cached(queries.learning_curve)
 )
 def slice_pictures(run: RunRow, key: str, z: int, settings: Settings) -> list[bytes]:
     """Pictures of a slice as PNG; ``key`` of the entry of ``scores.json`` names what was scored."""
-    folder = queries.local_run(run, settings)
-    entry = queries.find_set(queries.score_sets(run, settings), key=key)
+    folder = runs.local_run(run, settings)
+    entry = runs.find_set(runs.score_sets(run, settings), key=key)
     if entry is None:
         raise InputError(f"{folder.path}: was evaluated again meanwhile; reload this page")
     return draw_panels(read_slice(folder, entry, z, settings))
 
 
+def forget() -> None:
+    """Ask everything anew: something was just changed."""
+    st.cache_data.clear()
+
+
 @contextmanager
-def banner() -> Iterator[None]:
-    """Show what a user can mend as one line, and end the page there."""
+def banner(*, ends: bool = True) -> Iterator[None]:
+    """Show what a user can mend as one line, and end the page there.
+
+    Parameters
+    ----------
+    ends
+        ``False``: the rest of the page goes on.
+    """
     try:
         yield
-    except (InputError, TrackerUnreachable) as error:
+    except (InputError, LedgerFailed, TrackerUnreachable, PrefectUnreachable) as error:
         st.error(plain(str(error)), icon=":material/error:")
-        st.stop()
+        if ends:
+            st.stop()
 
 
 def require_runs(settings: Settings) -> list[RunRow]:
     """All runs; where there are none the page says what to do next, and ends."""
     with banner():
-        runs = list_runs(settings)
-    if not runs:
+        found = list_runs(settings)
+    if not found:
         st.info("No runs yet: run `make demo`, or `emsam pipeline` on a volume of your own.")
-        show_unmirrored(runs, settings)
+        show_unmirrored(found, settings)
         st.stop()
-    return runs
+    return found
 
 
-def show_unmirrored(runs: list[RunRow], settings: Settings) -> None:
+def show_unmirrored(known: list[RunRow], settings: Settings) -> None:
     """Say of every run of this machine that MLflow does not have how to bring it there."""
-    for folder in queries.unmirrored_runs(runs, settings):
+    for folder in runs.unmirrored_runs(known, settings):
         st.caption(plain(f"{folder} is not in MLflow yet: run 'emsam registry sync {folder}'"))
+
+
+def facts(rows: dict[str, object]) -> None:
+    """A table of names and values."""
+    st.dataframe(
+        [{"": name, "value": str(value)} for name, value in rows.items()],
+        width="stretch",
+        hide_index=True,
+    )
 
 
 def plain(text: str) -> str:
@@ -78,9 +108,14 @@ def plain(text: str) -> str:
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
-def moment(milliseconds: int) -> str:
+def moment(milliseconds: float) -> str:
     """Unix time in ms as local date and time."""
     return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def local_time(iso: str) -> str:
+    """A time of the ledger, ISO 8601, as local date and time."""
+    return moment(datetime.fromisoformat(iso).timestamp() * 1000)
 
 
 def number(value: float | None) -> str:
@@ -91,3 +126,12 @@ def number(value: float | None) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """``0.0512 to 0.0580``; empty where there is no interval."""
     return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def duration(seconds: float | None) -> str:
+    """``45 s``, ``12 min`` or ``3.5 h``; a dash where it is not known."""
+    if seconds is None:
+        return "–"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

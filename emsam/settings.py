@@ -141,6 +141,10 @@ class Settings(BaseSettings):
     def remote_url(self) -> str:
         return self.dvc_remote or str((self.home / "dvc-remote").absolute())
 
+    def check_file(self, name: str) -> Path:
+        """Where the last report of ``emsam data check`` on a volume is kept."""
+        return self.home / "checks" / f"{name}.json"
+
     def volume_path(self, name: str) -> Path:
         """Store of the volume called ``name``."""
         return self.data_root / name / "volume.zarr"

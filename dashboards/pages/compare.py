@@ -1,149 +1,219 @@
-"""Compare runs: scores with intervals, learning curves, the parameters that differ."""
+"""Compare runs: scores with intervals, learning curves, cost, single slices, parameters."""
 
 from __future__ import annotations
 
-import html
-from typing import Any
+from datetime import datetime
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from dashboards.elements import (
     banner,
     interval,
     learning_curve,
-    number,
+    moment,
     plain,
     require_runs,
     score_sets,
 )
-from dashboards.queries import RunRow, best_runs, differing_params, find_set
-from emsam.metrics.score_slice import LOWER_IS_BETTER
+from dashboards.links import show_links
+from dashboards.pairs import compare_slices
+from dashboards.plots import draw_cost, draw_curves, draw_pairs
+from dashboards.queries.runs import RunRow, ScoredSet, best_runs, differing_params
+from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY
 from emsam.settings import Settings
 
-# Okabe & Ito's palette without yellow and black, which vanish on a white or a dark page.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-_DASHES = ("solid", "dash", "dot", "dashdot")
-# A curve with no more points than this shows each.
-_FEW_POINTS = 60
+ANY = "any"
+MOST = 12
 
 
-def choose_runs(runs: list[RunRow]) -> list[RunRow]:
-    """Filters by task and data, then the runs: numbers of other data cannot be compared."""
-    left, right = st.columns(2)
-    task = left.selectbox("Task", sorted({run.task for run in runs}))
-    runs = [run for run in runs if run.task == task]
-    data = right.selectbox("Trained on", sorted({run.data for run in runs}))
-    by_id = {run.run_id: run for run in runs if run.data == data}
-    chosen = st.multiselect(
-        "Runs", list(by_id), default=list(by_id)[:3], format_func=lambda i: by_id[i].label
+def filter_runs(runs: list[RunRow]) -> list[RunRow]:
+    """Filters in a row; each is kept in the address of the page."""
+    task, data, version, model = st.columns(4)
+    runs = _choose(task, "Task", "task", runs, lambda run: run.task, anything=False)
+    runs = _choose(data, "Trained on", "data", runs, lambda run: run.data)
+    runs = _choose(version, "Data version", "version", runs, lambda run: run.digest)
+    runs = _choose(model, "Model", "model", runs, lambda run: run.model)
+    name, since = st.columns([3, 1])
+    words = name.text_input("Name or parameter contains", key="words", bind="query-params")
+    day = since.date_input("Started since", None, key="since", bind="query-params")
+    if words:
+        runs = [run for run in runs if _mentions(run, words.lower())]
+    if day:
+        start = datetime(day.year, day.month, day.day).astimezone().timestamp() * 1000
+        runs = [run for run in runs if run.started >= start]
+    if not runs:
+        st.info("No run fits; take a filter back.")
+        st.stop()
+    return runs
+
+
+def _choose(column, label, key, runs, value, *, anything=True):  # type: ignore[no-untyped-def]
+    options = sorted({value(run) for run in runs})
+    chosen = column.selectbox(
+        label, [*([ANY] if anything else []), *options], key=key, bind="query-params"
     )
+    return [run for run in runs if chosen in (ANY, value(run))]
+
+
+def _mentions(run: RunRow, words: str) -> bool:
+    return words in run.name.lower() or any(
+        words in f"{key}={value}".lower() for key, value in run.params.items()
+    )
+
+
+def choose_set(runs: list[RunRow]) -> ScoredSet | None:
+    """What the scores of the table were made on."""
+    known = {
+        f"{each.data}, {each.split} slices, version {each.digest}": each
+        for run in runs
+        for each in run.scores()
+    }
+    if not known:
+        st.info("Not scored yet: `emsam evaluate RUN --data NAME --split test`.")
+        return None
+    return known[st.selectbox("Scored on", sorted(known), key="scored", bind="query-params")]
+
+
+def choose_runs(runs: list[RunRow], scored: ScoredSet | None) -> list[RunRow]:
+    """The table; the rows that are ticked are compared below."""
+    ids = [run.run_id for run in runs]
+    asked = [each for each in st.query_params.get("runs", "").split(",") if each in ids]
+    rows = [ids.index(each) for each in asked] or list(range(min(3, len(ids))))
+    event = st.dataframe(
+        run_table(runs, scored),
+        key=f"table {hash(tuple(ids))}",
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": rows}},
+        width="stretch",
+        hide_index=True,
+    )
+    st.caption(
+        "Mean over slices (95 % block-bootstrap interval). ★ best mean; where intervals overlap "
+        "it proves nothing, and the gate decides. ↓ lower is better, ↑ higher is better. Tick runs "
+        f"to compare them below, at most {MOST}."
+    )
+    chosen = [runs[row] for row in event.selection.rows][:MOST]
     if not chosen:
         st.info("Choose one run or more.")
         st.stop()
-    return [by_id[run_id] for run_id in chosen]
+    st.query_params["runs"] = ",".join(run.run_id for run in chosen)
+    return chosen
 
 
-def show_scores(runs: list[RunRow], settings: Settings) -> None:
-    """A table of one evaluated set: a row a run, a column a metric variant."""
-    st.header("Scores")
-    sets = {run.run_id: score_sets(run, settings) for run in runs}
-    known = {(s["data"], s["split"], s["digest"]): None for each in sets.values() for s in each}
-    if not known:
-        st.info("Not scored yet: `emsam evaluate RUN --data NAME --split test`.")
-        return
-    data, split, digest = st.selectbox(
-        "Scored on", list(known), format_func=lambda k: f"{k[0]}, {k[1]} slices, version {k[2]}"
-    )
-    chosen = {
-        run.run_id: find_set(sets[run.run_id], data=data, split=split, digest=digest)
-        for run in runs
-    }
-    st.dataframe(score_table(runs, chosen), width="stretch")
-    st.caption(
-        "Mean over slices (95 % block-bootstrap interval). ★ best mean; where intervals overlap "
-        "it proves nothing, and the gate decides. ↓ lower is better, ↑ higher is better."
-    )
-
-
-def score_table(runs: list[RunRow], entries: dict[str, dict[str, Any] | None]) -> pd.DataFrame:
-    """Cells such as ``★ 0.0543 (0.0512 to 0.0580)``; a dash where a run has no score."""
-    means = {
-        run_id: {mean["metric"]: mean for mean in entry["means"]} if entry else {}
-        for run_id, entry in entries.items()
-    }
-    metrics = list(dict.fromkeys(metric for scored in means.values() for metric in scored))
-    columns = {}
+def run_table(runs: list[RunRow], scored: ScoredSet | None) -> pd.DataFrame:
+    """A row a run; a column a metric variant, as a number that can be sorted by."""
+    means = {run.run_id: run.scores().get(scored, {}) if scored else {} for run in runs}
+    metrics = sorted({metric for each in means.values() for metric in each}, key=_rank)
+    table = {"run": [run.label for run in runs]}
     for metric in metrics:
-        values = {run_id: scored.get(metric, {}).get("mean") for run_id, scored in means.items()}
+        values = {
+            run_id: each[metric].mean if metric in each else None for run_id, each in means.items()
+        }
         best = best_runs(values, metric)
         arrow = "↓" if metric in LOWER_IS_BETTER else "↑"
-        columns[f"{metric} {arrow}"] = [
-            _cell(means[run.run_id].get(metric), best=run.run_id in best) for run in runs
+        table[f"{metric} {arrow}"] = list(values.values())
+        table[f"{metric} interval"] = [
+            f"{'★ ' if run_id in best else ''}"
+            f"{interval(each[metric].low, each[metric].high) if metric in each else ''}"
+            for run_id, each in means.items()
         ]
-    return pd.DataFrame(columns, index=[run.label for run in runs])
+    table |= {
+        "state": [run.state for run in runs],
+        "model": [run.model for run in runs],
+        "minutes": [None if run.minutes is None else round(run.minutes, 1) for run in runs],
+        "memory (MB)": [run.memory for run in runs],
+        "started": [moment(run.started) for run in runs],
+        "data version": [run.digest for run in runs],
+    }
+    return pd.DataFrame(table)
 
 
-def _cell(mean: dict[str, Any] | None, *, best: bool) -> str:
-    if mean is None:
-        return "–"
-    span = interval(mean["low"], mean["high"])
-    return f"{'★ ' if best else ''}{number(mean['mean'])}{f' ({span})' if span else ''}"
+def _rank(metric: str) -> tuple[bool, str]:
+    return metric not in PRIMARY.values(), metric
 
 
 def show_curves(runs: list[RunRow], settings: Settings) -> None:
-    """One metric over the steps, all runs in one picture."""
-    st.header("Learning curves")
-    metrics = sorted(
-        {m for run in runs for m in run.metrics if m.startswith(("train/", "val/"))}
-        - {m for run in runs for m in run.metrics if m.endswith(("_low", "_high"))}
-    )
+    """One metric over the steps or over time, all runs in one picture."""
+    metrics = sorted({m for r in runs for m in r.values if m.startswith(("train/", "val/"))})
     if not metrics:
         st.info("No steps yet; the curves appear when the first ones are in MLflow.")
         return
+    left, middle, right = st.columns([2, 1, 2])
     at = metrics.index("train/loss") if "train/loss" in metrics else 0
-    metric = st.selectbox("Metric", metrics, index=at)
+    metric = left.selectbox("Metric", metrics, index=at, key="metric", bind="query-params")
+    axis = middle.selectbox("Over", ["step", "minutes"], key="over", bind="query-params")
+    smoothing = right.slider("Smoothing", 0.0, 0.99, 0.0, key="smooth", bind="query-params")
     curves = {
         run.label: learning_curve(run.run_id, metric, settings)
         for run in runs
-        if metric in run.metrics
+        if metric in run.values
     }
     st.plotly_chart(
-        draw_curves(curves, metric),
+        draw_curves(curves, metric, axis, smoothing),
         width="stretch",
-        alt=plain(f"{metric} over steps of {', '.join(curves)}"),
+        alt=plain(f"{metric} of {', '.join(curves)}"),
     )
 
 
-def draw_curves(curves: dict[str, tuple[list[int], list[float]]], metric: str) -> go.Figure:
-    """Curves told apart by colour, and by dashes when colours are used up."""
-    figure = go.Figure()
-    for index, (label, (steps, values)) in enumerate(curves.items()):
-        figure.add_scatter(
-            x=steps,
-            y=values,
-            # Plotly reads names as HTML.
-            name=html.escape(label, quote=False),
-            mode="lines+markers" if len(steps) <= _FEW_POINTS else "lines",
-            line={
-                "color": _COLOURS[index % len(_COLOURS)],
-                "dash": _DASHES[index // len(_COLOURS) % len(_DASHES)],
-            },
+def show_cost(runs: list[RunRow], scored: ScoredSet | None) -> None:
+    """All runs of the table: what a better score costs."""
+    metrics = sorted({m for r in runs for m in r.scores().get(scored, {})}, key=_rank)
+    if scored is None or not metrics:
+        st.info("Shown once runs are scored.")
+        return
+    left, right = st.columns(2)
+    metric = left.selectbox("Score", metrics, key="score", bind="query-params")
+    cost = right.selectbox("Cost", ["minutes", "memory (MB)"], key="cost", bind="query-params")
+    points = [
+        (run.label, run.model, run.minutes if cost == "minutes" else run.memory, means[metric])
+        for run in runs
+        if metric in (means := run.scores().get(scored, {}))
+    ]
+    known = [each for each in points if each[2] is not None]
+    st.plotly_chart(draw_cost(known, cost, metric), width="stretch", alt=f"{metric} against {cost}")
+    if len(known) < len(points):
+        st.caption(f"{len(points) - len(known)} runs do not say what they cost.")
+
+
+def show_pairs(runs: list[RunRow], scored: ScoredSet | None, settings: Settings) -> None:
+    """Two runs, slice by slice."""
+    scored_runs = {run.run_id: run for run in runs if scored in run.scores()}
+    if scored is None or len(scored_runs) < 2:
+        st.info("Tick two runs that are scored on the same slices.")
+        return
+    left, right = st.columns(2)
+
+    def label(run_id: str) -> str:
+        return scored_runs[run_id].label
+
+    a = scored_runs[left.selectbox("A", list(scored_runs), format_func=label)]
+    b = scored_runs[right.selectbox("B", list(scored_runs), index=1, format_func=label)]
+    with banner(ends=False):
+        pair = compare_slices(score_sets(a, settings), score_sets(b, settings), scored)
+        if pair is None:
+            st.info("Their single slices are not to be had here, or are other slices.")
+            return
+        found = pair.better
+        span = interval(found.low, found.high)
+        st.markdown(
+            plain(f"B is better than A by {found.mean:+.4f} {pair.metric}")
+            + (f", 95 % interval {span}" if span else "; too few slices for an interval")
         )
-    return figure.update_layout(
-        xaxis_title="step",
-        yaxis_title=html.escape(metric, quote=False),
-        showlegend=True,
-        hovermode="x unified",
-        legend={"orientation": "h", "y": -0.2},
-        margin={"t": 10},
-    )
+        st.plotly_chart(
+            draw_pairs(pair.a, pair.b, pair.metric, (a.label, b.label)),
+            width="stretch",
+            alt=f"{pair.metric} of both runs on each slice",
+        )
+        st.caption(
+            "The interval is the gate's: resampled blocks of neighbouring slices. What decides is "
+            "the gate, which scores both again."
+        )
 
 
 def show_params(runs: list[RunRow]) -> None:
     """Only the parameters that differ."""
-    st.header("Parameters that differ")
     differing = differing_params(runs)
     if len(runs) < 2:
         st.info("Choose a second run to see what differs.")
@@ -157,15 +227,23 @@ def show_params(runs: list[RunRow]) -> None:
 
 
 def show_page(settings: Settings) -> None:
-    """Filters, scores, curves, parameters."""
+    """Filters and table; then what was ticked, a section each."""
     st.title("Compare runs")
-    runs = choose_runs(require_runs(settings))
-    if len({run.digest for run in runs}) > 1:
+    runs = filter_runs(require_runs(settings))
+    scored = choose_set(runs)
+    chosen = choose_runs(runs, scored)
+    if len({run.digest for run in chosen}) > 1:
         st.warning("These runs were trained on different versions of the data set.")
     with banner():
-        show_scores(runs, settings)
-        show_curves(runs, settings)
-    show_params(runs)
+        st.header("Learning curves")
+        show_curves(chosen, settings)
+    st.header("Score against cost")
+    show_cost(runs, scored)
+    st.header("Slice by slice")
+    show_pairs(chosen, scored, settings)
+    st.header("Parameters that differ")
+    show_params(chosen)
+    show_links(chosen, settings)
 
 
 show_page(Settings())

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboards.elements import banner, number, plain, require_runs, score_sets, slice_pictures
 from dashboards.panels import PANELS, evaluated_slices, slice_scores
-from dashboards.queries import RunRow, local_run
+from dashboards.queries.runs import RunRow, local_run
 from emsam.settings import Settings
 
 

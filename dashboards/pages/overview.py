@@ -1,4 +1,4 @@
-"""Overview: the champion of each task, and all runs with their state."""
+"""Overview: the champion of each task, what waits for a person, what runs, and all runs."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from dashboards.elements import (
     find_champion,
     interval,
     list_runs,
+    local_time,
     moment,
     number,
+    open_decisions,
     plain,
     require_runs,
     show_unmirrored,
 )
-from dashboards.queries import (
-    MOST_RUNS,
-    Champion,
-    RunRow,
-    local_status,
-    tracker_address,
-)
+from dashboards.elements import facts as show_facts
+from dashboards.progress import show_job
+from dashboards.queries.champions import Champion
+from dashboards.queries.jobs import jobs
+from dashboards.queries.runs import MOST_RUNS, RunRow, local_status
+from dashboards.queries.tracker import tracker_address
 from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY
 from emsam.params import TASKS, Task
 from emsam.settings import Settings
-from emsam.train.run_directory import RUNNING
+from emsam.train.run_directory import ACTIVE, RUNNING
 
 # Seconds without a heartbeat after which a running job is called silent. In a page this is a
 # comment: Streamlit shows a string that stands alone.
@@ -53,18 +54,43 @@ def show_champion(task: Task, champion: Champion | None) -> None:
     )
     span = interval(champion.low, champion.high)
     st.caption(f"95 % interval {span}" if span else "No interval: too few slices, or not known")
-    facts = {
-        "Run": champion.run,
-        "Since": moment(champion.since),
-        "Reason": champion.reason,
-        "Scored on data version": champion.digest,
-        "Trained on data version": champion.trained_on,
-    }
-    st.dataframe(
-        [{"": name, "value": value} for name, value in facts.items()],
-        width="stretch",
-        hide_index=True,
+    show_facts(
+        {
+            "Run": champion.run,
+            "Since": moment(champion.since),
+            "By": champion.by or "not known",
+            "Reason": champion.reason,
+            "Scored on data version": champion.digest,
+            "Trained on data version": champion.trained_on,
+        }
     )
+
+
+def show_waiting(settings: Settings) -> None:
+    """Decisions that a person can still turn into a champion."""
+    st.header("Waits for review")
+    with banner(ends=False):
+        waiting = open_decisions(settings)
+        if not waiting:
+            st.caption("Nothing: the gate has no decision to promote that is still open.")
+        for each in waiting:
+            decision = each.decision
+            words = f"{decision.candidate}: {decision.reason} ({each.state}, {local_time(each.at)})"
+            st.page_link(
+                "pages/review.py",
+                label=plain(words),
+                query_params={"decision": decision.sha256[:12]},
+            )
+
+
+@st.fragment(run_every="5s")
+def show_running(settings: Settings) -> None:
+    """Jobs of this machine that work now."""
+    running = [job for job in jobs(settings) if job.state in ACTIVE]
+    if not running:
+        st.caption("No job runs on this machine.")
+    for job in running:
+        show_job(job)
 
 
 @st.fragment(run_every="10s")
@@ -106,12 +132,15 @@ def _state(run: RunRow, settings: Settings) -> str:
 
 
 def show_page(settings: Settings) -> None:
-    """Champions side by side, then the runs."""
+    """Champions side by side, what waits, what runs, then the runs."""
     st.title("Overview")
     require_runs(settings)
     for column, task in zip(st.columns(len(PRIMARY), gap="large"), TASKS, strict=True):
         with column, banner():
             show_champion(task, find_champion(task, settings))
+    show_waiting(settings)
+    st.header("Running")
+    show_running(settings)
     st.header("Runs")
     show_runs(settings)
     st.caption(plain(f"From MLflow at {tracker_address(settings)}"))

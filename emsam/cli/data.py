@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
@@ -129,12 +130,14 @@ def check(
 ) -> None:
     """Look at a volume again: lost, double or odd slices, leakage between splits, odd labels.
 
+    The dashboard shows the last report.
+
     Copies of its slices are searched in all volumes, where one trains and the other is judged.
     """
     from emsam.data.checks.report import report
     from emsam.data.checks.volume import examine_volume
     from emsam.data.store import Volume
-    from emsam.documents import write_whole
+    from emsam.documents import finite_or_none, write_whole
     from emsam.settings import Settings
 
     if html is not None and (html.is_dir() or not html.parent.is_dir()):
@@ -148,6 +151,8 @@ def check(
 
         write_whole(html, html_page(seen))
     document = report(seen)
+    settings.check_file(name).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(settings.check_file(name), json.dumps(finite_or_none(document)) + "\n")
     emit(document, as_json, [*_describe(volume), *_check_lines(document)])
     if strict and seen.warned:
         raise typer.Exit(2)

@@ -32,6 +32,7 @@ class Job:
     pid: int | None
     step: int
     steps: int | None
+    fraction: float
     steps_per_second: float
     seconds_left: float | None
     loss: float | None
@@ -64,6 +65,7 @@ def describe_job(run: RunDirectory, settings: Settings) -> Job:
         pid=status.get("pid"),
         step=status["step"],
         steps=status.get("steps"),
+        fraction=min(1.0, max(0.0, float(status.get("fraction") or 0.0))),
         steps_per_second=status.get("steps_per_second", 0.0),
         seconds_left=seconds_left(status) if state in ACTIVE else None,
         loss=status.get("metrics", {}).get("train/loss"),

@@ -149,6 +149,7 @@ def _describe(found: ModelVersion, aliases: dict[str, str]) -> dict[str, Any]:
         "created": found.creation_timestamp,
         "data_digest": found.tags.get("emsam.data_digest", ""),
         "weights_sha256": found.tags.get("emsam.weights_sha256", ""),
+        "git_commit": found.tags.get("emsam.git_commit", ""),
         "reason": decision.get("reason", ""),
         "decision": decision,
     }

@@ -22,6 +22,10 @@ from emsam.registry.client import experiment_id, open_client
 from emsam.settings import Settings
 from emsam.train.run_directory import ACTIVE, DONE, FAILED, NEW, RunDirectory
 
+SCORED = "emsam.scored."
+"""Tag ``emsam.scored.<data>.<split>``: the data set version of a run's scores on a split."""
+SECONDS = "emsam.seconds"
+"""Tag: time that a run was trained."""
 _BATCH = 900
 """Metrics of one request; MLflow takes 1000."""
 _STATUS = {DONE: "FINISHED", FAILED: "FAILED"} | dict.fromkeys((NEW, *ACTIVE), "RUNNING")
@@ -49,8 +53,10 @@ def _sync_progress(client: MlflowClient, run: RunDirectory, settings: Settings) 
     run_id = _find_or_create(client, run, settings)
     _describe(client, run, run_id)
     _sync_metrics(client, run, run_id)
-    state = run.status()["state"]
-    client.set_tag(run_id, "emsam.state", state)
+    status = run.status()
+    state = status["state"]
+    tags = {"emsam.state": state, SECONDS: str(status.get("seconds", 0.0))}
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     client.update_run(run_id, status=_STATUS.get(state, "KILLED"))
     return run_id
 
@@ -155,17 +161,19 @@ def _sync_scores(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
     if not run.scores_file.exists():
         return
     scores = json.loads(run.scores_file.read_text())
-    known = client.get_run(run_id).data.metrics
+    described = client.get_run(run_id).data
+    known = described.metrics
     at = run.scores_file.stat().st_mtime_ns // 1_000_000
-    metrics = []
+    metrics, tags = [], []
     for entry in scores["sets"]:
+        tags.append(RunTag(f"{SCORED}{entry['data']}.{entry['split']}", entry["digest"]))
         for mean in entry["means"]:
             name = f"{entry['data']}/{entry['split']}/{mean['metric']}"
             for key, value in ((name, "mean"), (f"{name}_low", "low"), (f"{name}_high", "high")):
                 if mean[value] is not None and known.get(key) != mean[value]:
                     metrics.append(Metric(key, mean[value], at, entry["step"]))
-    if metrics:
-        client.log_batch(run_id, metrics=metrics)
+    if metrics or any(described.tags.get(tag.key) != tag.value for tag in tags):
+        client.log_batch(run_id, metrics=metrics, tags=tags)
 
 
 def _sync_trials(client: MlflowClient, run: RunDirectory, run_id: str) -> None:

@@ -88,6 +88,18 @@ class PrefectApi:
         document = {"state": wanted, "force": force}
         self._ask("POST", f"/flow_runs/{run.id}/set_state", document)
 
+    def start(self, deployment: str, parameters: dict[str, Any]) -> str:
+        """What ``prefect deployment run`` does; returns the name of the flow run.
+
+        Raises
+        ------
+        NotThere
+            No such deployment.
+        """
+        found = self._ask("GET", f"/deployments/name/{deployment}")
+        path = f"/deployments/{found['id']}/create_flow_run"
+        return str(self._ask("POST", path, {"parameters": parameters})["name"])
+
     def parent_state(self, run: FlowRun) -> str:
         """State of the flow run in which ``run`` was called; empty if that is gone."""
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from streamlit import config
 
 from emsam.data.synthetic import synthesize_volume
 from emsam.params import load_params
@@ -81,6 +82,15 @@ def cut_off(lab: Settings) -> Iterator[Settings]:
     settings = lab.model_copy(update={"mlflow_uri": "http://anna:secret@127.0.0.1:1"})
     with environment(settings):
         yield settings
+
+
+@pytest.fixture(autouse=True)
+def listens_here() -> Iterator[None]:
+    """As `make dashboard` and `emsam up` start the app."""
+    before = config.get_option("server.address")
+    config.set_option("server.address", "127.0.0.1")
+    yield
+    config.set_option("server.address", before)
 
 
 def folders(root: Path) -> Settings:

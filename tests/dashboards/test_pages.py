@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from dashboards.elements import plain
@@ -89,17 +90,20 @@ def test_overview_notices_a_job_that_went_silent(in_lab: Settings) -> None:
 
 
 def test_compare_shows_scores_and_marks_the_best(in_lab: Settings, odd_name: str) -> None:
-    app = open_page("compare")
-    scores = app.dataframe[0].value
-    assert list(scores.index) == [odd_name, "first"]
-    column = scores["arand_contest_2d ↓"]
+    table = open_page("compare").dataframe[0].value.set_index("run")
+    assert list(table.index) == [odd_name, "first"]
     means = {}
-    for name in scores.index:
+    for name in table.index:
         entry = read_scores(RunDirectory(in_lab.runs_root / name))["sets"][0]
-        means[name] = entry["means"][0]["mean"]
-        assert f"{means[name]:.4f} (" in column[name]
-    marked = [name for name in scores.index if column[name].startswith("★ ")]
+        mean = next(m for m in entry["means"] if m["metric"] == "arand_contest_2d")
+        means[name] = mean["mean"]
+        assert table["arand_contest_2d ↓"][name] == pytest.approx(mean["mean"])
+        span = f"{mean['low']:.4f} to {mean['high']:.4f}"
+        assert table["arand_contest_2d interval"][name].endswith(span)
+    marked = [n for n in table.index if table["arand_contest_2d interval"][n].startswith("★ ")]
     assert marked == [name for name in means if means[name] == min(means.values())]
+    assert (table["minutes"] >= 0).all()
+    assert next(iter(table.columns)) == "arand_contest_2d ↓"
 
 
 def test_compare_shows_curves_and_differing_parameters(in_lab: Settings) -> None:
@@ -110,11 +114,43 @@ def test_compare_shows_curves_and_differing_parameters(in_lab: Settings) -> None
     assert list(app.dataframe[1].value.index) == ["train.steps"]
 
 
-def test_compare_of_nothing_asks_for_a_run(in_lab: Settings) -> None:
+def test_compare_shows_two_runs_slice_by_slice(in_lab: Settings, odd_name: str) -> None:
     app = open_page("compare")
-    app.multiselect[0].set_value([]).run()
+    pairs = json.loads(app.get("plotly_chart")[2].proto.spec)["data"][1]
+    for axis, name in (("x", odd_name), ("y", "first")):
+        entry = read_scores(RunDirectory(in_lab.runs_root / name))["sets"][0]
+        by_slice = [r["value"] for r in entry["rows"] if r["metric"] == "arand_contest_2d"]
+        assert pairs[axis] == pytest.approx(by_slice)
+    assert re.search(r"B is better than A by [+-]\d\.\d{4} arand_contest_2d", seen(app))
+
+
+def test_a_filter_that_nothing_fits_says_so(in_lab: Settings) -> None:
+    app = open_page("compare")
+    app.text_input[0].set_value("train.steps=3").run()
+    assert len(app.dataframe[0].value) == 1
+    app.text_input[0].set_value("no such words").run()
     assert not app.exception
-    assert "Choose one run or more" in seen(app)
+    assert "No run fits" in seen(app)
+
+
+def test_a_link_restores_the_view(in_lab: Settings) -> None:
+    app = AppTest.from_file(APP, default_timeout=30)
+    app.query_params["metric"] = "train/gradient_norm"
+    app.query_params["over"] = "minutes"
+    app.run()
+    app.switch_page("pages/compare.py").run()
+    assert not app.exception
+    figure = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert figure["layout"]["yaxis"]["title"]["text"] == "train/gradient_norm"
+    assert figure["layout"]["xaxis"]["title"]["text"] == "minutes of training"
+
+
+def test_others_must_not_reach_an_app_where_nobody_signs_in(in_lab: Settings) -> None:
+    for address in ("0.0.0.0", "10.0.0.7", None):
+        config.set_option("server.address", address)
+        app = AppTest.from_file(APP, default_timeout=30).run()
+        assert "sign-in" in seen(app)
+        assert not app.dataframe
 
 
 def test_masks_shows_four_pictures_and_the_scores_of_the_slice(in_lab: Settings) -> None:

@@ -13,9 +13,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dashboards import queries
 from dashboards.panels import draw_panels, evaluated_slices, read_slice, slice_scores
-from dashboards.queries import RunRow, TrackerUnreachable
+from dashboards.queries import champions, runs
+from dashboards.queries.runs import RunRow
+from dashboards.queries.tracker import TrackerUnreachable
 from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
 from emsam.errors import InputError
@@ -27,13 +28,13 @@ pytestmark = pytest.mark.slow  # the lab trains two networks
 
 
 def run_named(name: str, settings: Settings) -> RunRow:
-    return next(run for run in queries.list_runs(settings) if run.name == name)
+    return next(run for run in runs.list_runs(settings) if run.name == name)
 
 
 def test_runs_are_listed_newest_first_with_what_they_saw(lab: Settings, odd_name: str) -> None:
-    runs = queries.list_runs(lab)
-    assert [run.name for run in runs] == [odd_name, "first"]
-    first = runs[1]
+    found = runs.list_runs(lab)
+    assert [run.name for run in found] == [odd_name, "first"]
+    first = found[1]
     assert (first.task, first.model, first.data, first.state) == (
         "neurites",
         "unet",
@@ -50,19 +51,19 @@ def test_runs_of_the_same_name_get_different_labels(lab: Settings, tmp_path: Pat
     experiment = client.create_experiment("twins", artifact_location=tmp_path.as_uri())
     for _ in range(2):
         client.create_run(experiment, run_name="twin")
-    labels = {run.label for run in queries.list_runs(settings)}
+    labels = {run.label for run in runs.list_runs(settings)}
     assert len(labels) == 2
 
 
 def test_reading_makes_no_database(empty_lab: Settings) -> None:
-    assert queries.list_runs(empty_lab) == []
-    assert queries.find_champion("neurites", empty_lab) is None
+    assert runs.list_runs(empty_lab) == []
+    assert champions.find_champion("neurites", empty_lab) is None
     assert not empty_lab.home.exists()
 
 
 def test_an_absent_server_is_said_without_its_password(cut_off: Settings) -> None:
     with pytest.raises(TrackerUnreachable, match=r"http://127\.0\.0\.1:1\. Start it") as caught:
-        queries.list_runs(cut_off)
+        runs.list_runs(cut_off)
     assert "secret" not in str(caught.value)
 
 
@@ -70,28 +71,28 @@ def test_a_damaged_database_is_said(empty_lab: Settings) -> None:
     empty_lab.home.mkdir()
     (empty_lab.home / "mlflow.db").write_text("no database " * 200)
     with pytest.raises(TrackerUnreachable, match=r"mlflow\.db"):
-        queries.list_runs(empty_lab)
+        runs.list_runs(empty_lab)
 
 
 def test_the_champion_has_the_score_of_its_decision_and_its_interval(lab: Settings) -> None:
-    champion = queries.find_champion("neurites", lab)
+    champion = champions.find_champion("neurites", lab)
     assert champion is not None
     assert (champion.model, champion.version, champion.run) == ("emsam-neurites", "1", "first")
-    entry = queries.score_sets(run_named("first", lab), lab)[0]
+    entry = runs.score_sets(run_named("first", lab), lab)[0]
     mean = next(m for m in entry["means"] if m["metric"] == "arand_contest_2d")
     assert champion.score == pytest.approx(mean["mean"], abs=5e-5)
     assert (champion.low, champion.high) == (mean["low"], mean["high"])
     assert champion.low <= champion.score <= champion.high
     assert champion.digest == entry["digest"]
     assert champion.reason == "there was no champion"
-    assert queries.find_champion("mitochondria", lab) is None
+    assert champions.find_champion("mitochondria", lab) is None
 
 
 def test_scores_of_a_later_checkpoint_are_not_the_champions(lab: Settings) -> None:
     found = open_client(lab).get_model_version("emsam-neurites", "1")
-    sets = json.loads(json.dumps(queries.score_sets(run_named("first", lab), lab)))
+    sets = json.loads(json.dumps(runs.score_sets(run_named("first", lab), lab)))
     sets[0]["means"][0]["mean"] += 0.1
-    champion = queries._describe_champion(found, "neurites", sets)
+    champion = champions._describe(found, "neurites", sets, None)
     assert champion.score == json.loads(found.tags["emsam.decision"])["candidate_score"]
     assert champion.low is None
 
@@ -101,7 +102,7 @@ def test_scores_come_from_mlflow_when_the_folder_is_elsewhere(
 ) -> None:
     run = run_named("first", lab)
     elsewhere = lab.model_copy(update={"runs_root": tmp_path})
-    assert queries.score_sets(run, elsewhere) == queries.score_sets(run, lab)
+    assert runs.score_sets(run, elsewhere) == runs.score_sets(run, lab)
 
 
 def test_damaged_scores_name_the_file(lab: Settings, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_damaged_scores_name_the_file(lab: Settings, tmp_path: Path) -> None:
     (folder / "scores.json").write_text('{"sets": ')
     run = replace(run_named("first", lab), directory=str(folder))
     with pytest.raises(InputError, match=r"scores\.json: damaged"):
-        queries.score_sets(run, lab.model_copy(update={"runs_root": root}))
+        runs.score_sets(run, lab.model_copy(update={"runs_root": root}))
 
 
 @pytest.mark.parametrize("way", ["absolute", "dots", "link", "sibling"])
@@ -128,47 +129,48 @@ def test_a_tag_cannot_lead_outside_runs_root(lab: Settings, tmp_path: Path, way:
     run = replace(run_named("first", lab), directory=directory)
     settings = lab.model_copy(update={"runs_root": root})
     with pytest.raises(InputError, match="EMSAM_RUNS_ROOT"):
-        queries.local_run(run, settings)
-    assert queries.local_status(run, settings) == {}
+        runs.local_run(run, settings)
+    assert runs.local_status(run, settings) == {}
 
 
 def test_a_run_that_was_not_mirrored_is_found(lab: Settings, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     folder = shutil.copytree(lab.runs_root / "first", root / "new")
     settings = lab.model_copy(update={"runs_root": root})
-    assert queries.unmirrored_runs(queries.list_runs(lab), settings) == [str(folder)]
-    assert queries.unmirrored_runs(queries.list_runs(lab), lab) == []
+    assert runs.unmirrored_runs(runs.list_runs(lab), settings) == [str(folder)]
+    assert runs.unmirrored_runs(runs.list_runs(lab), lab) == []
 
 
 def test_only_differing_parameters_are_kept(lab: Settings) -> None:
-    differing = queries.differing_params(queries.list_runs(lab))
+    differing = runs.differing_params(runs.list_runs(lab))
     assert differing == {"train.steps": ["3", "2"]}
 
 
 def test_a_learning_curve_has_a_point_a_step(lab: Settings) -> None:
-    steps, values = queries.learning_curve(run_named("first", lab).run_id, "train/loss", lab)
+    steps, minutes, values = runs.learning_curve(run_named("first", lab).run_id, "train/loss", lab)
+    assert 0 < minutes[0] < minutes[1] < 5
     assert steps == [1, 2]
     logged = [line["train/loss"] for line in RunDirectory(lab.runs_root / "first").metrics()]
     assert values == pytest.approx(logged)
 
 
 def test_a_long_curve_is_thinned_out(lab: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "MOST_POINTS", 1)
-    steps, _ = queries.learning_curve(run_named("first", lab).run_id, "train/loss", lab)
+    monkeypatch.setattr(runs, "MOST_POINTS", 1)
+    steps, *_ = runs.learning_curve(run_named("first", lab).run_id, "train/loss", lab)
     assert steps == [1]
 
 
 def test_the_best_run_follows_the_metrics_direction() -> None:
     means = {"a": 0.1, "b": 0.2, "c": None}
-    assert queries.best_runs(means, "arand_contest_2d") == {"a"}
-    assert queries.best_runs(means, "ap50_accuracy_2d") == {"b"}
-    assert queries.best_runs({"a": 0.1, "b": 0.1}, "arand_contest_2d") == {"a", "b"}
-    assert queries.best_runs({"a": 0.1, "c": None}, "arand_contest_2d") == set()
+    assert runs.best_runs(means, "arand_contest_2d") == {"a"}
+    assert runs.best_runs(means, "ap50_accuracy_2d") == {"b"}
+    assert runs.best_runs({"a": 0.1, "b": 0.1}, "arand_contest_2d") == {"a", "b"}
+    assert runs.best_runs({"a": 0.1, "c": None}, "arand_contest_2d") == set()
 
 
 def test_a_slice_is_read_from_volume_and_prediction(lab: Settings) -> None:
     run = RunDirectory(lab.runs_root / "first")
-    entry = queries.score_sets(run_named("first", lab), lab)[0]
+    entry = runs.score_sets(run_named("first", lab), lab)[0]
     slices = evaluated_slices(entry)
     volume = Volume(lab.volume_path("tiny"))
     assert slices == volume.slices("test", "neurites") == [8, 9]
@@ -183,7 +185,7 @@ def test_a_slice_is_read_from_volume_and_prediction(lab: Settings) -> None:
 
 def test_panels_are_four_pictures_of_the_slice(lab: Settings) -> None:
     run = RunDirectory(lab.runs_root / "first")
-    entry = queries.score_sets(run_named("first", lab), lab)[0]
+    entry = runs.score_sets(run_named("first", lab), lab)[0]
     masks = read_slice(run, entry, 9, lab)
     panels = draw_panels(masks)
     assert [panel[:4] for panel in panels] == [b"\x89PNG"] * 4
@@ -203,6 +205,6 @@ def test_panels_are_four_pictures_of_the_slice(lab: Settings) -> None:
     ],
 )
 def test_scores_that_do_not_fit_are_refused(lab: Settings, change: dict, message: str) -> None:
-    entry = queries.score_sets(run_named("first", lab), lab)[0] | change
+    entry = runs.score_sets(run_named("first", lab), lab)[0] | change
     with pytest.raises(InputError, match=message):
         read_slice(RunDirectory(lab.runs_root / "first"), entry, 8, lab)
