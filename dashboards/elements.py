@@ -18,7 +18,7 @@ from dashboards.queries.tracker import TrackerUnreachable
 from emsam.errors import InputError, LedgerFailed
 from emsam.settings import Settings
 
-FRESH = 15
+FRESH = 30
 """Seconds that an answer of MLflow is kept; what a user does here is shown at once."""
 # Okabe & Ito's palette without yellow and black, which vanish on a white or a dark page.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")

@@ -16,6 +16,21 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
+
+def pack_lz4(content: bytes) -> bytes:
+    """As lz4-java's LZ4BlockOutputStream does: 64 kB a part, stored where packing gains nothing.
+
+    Layout: https://github.com/lz4/lz4-java, net/jpountz/lz4/LZ4BlockOutputStream.java.
+    """
+    stream = b""
+    for start in range(0, len(content), 1 << 16):
+        part = content[start : start + (1 << 16)]
+        packed = imagecodecs.lz4_encode(part, header=False)
+        token, packed = (0x10, part) if len(packed) >= len(part) else (0x20, packed)
+        stream += struct.pack("<8sBIII", b"LZ4Block", token | 6, len(packed), len(part), 7) + packed
+    return stream + struct.pack("<8sBIII", b"LZ4Block", 0x16, 0, 0, 0)
+
+
 CODECS: dict[str, tuple[dict[str, Any], Callable[[bytes], bytes]]] = {
     "raw": ({"type": "raw"}, bytes),
     "gzip": ({"type": "gzip", "level": -1}, gzip.compress),
@@ -23,6 +38,7 @@ CODECS: dict[str, tuple[dict[str, Any], Callable[[bytes], bytes]]] = {
     "bzip2": ({"type": "bzip2", "blockSize": 9}, bz2.compress),
     "xz": ({"type": "xz", "preset": 6}, lzma.compress),
     "zstd": ({"type": "zstd"}, imagecodecs.zstd_encode),
+    "lz4": ({"type": "lz4", "blockSize": 65536}, pack_lz4),
     "blosc": ({"type": "blosc", "cname": "lz4"}, imagecodecs.blosc_encode),
 }
 

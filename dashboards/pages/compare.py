@@ -80,8 +80,14 @@ def choose_runs(runs: list[RunRow], scored: ScoredSet | None) -> list[RunRow]:
     ids = [run.run_id for run in runs]
     asked = [each for each in st.query_params.get("runs", "").split(",") if each in ids]
     rows = [ids.index(each) for each in asked] or list(range(min(3, len(ids))))
+    table = run_table(runs, scored)
     event = st.dataframe(
-        run_table(runs, scored),
+        table,
+        column_config={
+            name: st.column_config.NumberColumn(format="%.4f")
+            for name in table.columns
+            if name.endswith((" ↓", " ↑"))
+        },
         key=f"table {hash(tuple(ids))}",
         on_select="rerun",
         selection_mode="multi-row",
@@ -134,6 +140,7 @@ def _rank(metric: str) -> tuple[bool, str]:
     return metric not in PRIMARY.values(), metric
 
 
+@st.fragment
 def show_curves(runs: list[RunRow], settings: Settings) -> None:
     """One metric over the steps or over time, all runs in one picture."""
     metrics = sorted({m for r in runs for m in r.values if m.startswith(("train/", "val/"))})
@@ -145,11 +152,12 @@ def show_curves(runs: list[RunRow], settings: Settings) -> None:
     metric = left.selectbox("Metric", metrics, index=at, key="metric", bind="query-params")
     axis = middle.selectbox("Over", ["step", "minutes"], key="over", bind="query-params")
     smoothing = right.slider("Smoothing", 0.0, 0.99, 0.0, key="smooth", bind="query-params")
-    curves = {
-        run.label: learning_curve(run.run_id, metric, settings)
-        for run in runs
-        if metric in run.values
-    }
+    with banner():
+        curves = {
+            run.label: learning_curve(run.run_id, metric, settings)
+            for run in runs
+            if metric in run.values
+        }
     st.plotly_chart(
         draw_curves(curves, metric, axis, smoothing),
         width="stretch",
@@ -157,6 +165,7 @@ def show_curves(runs: list[RunRow], settings: Settings) -> None:
     )
 
 
+@st.fragment
 def show_cost(runs: list[RunRow], scored: ScoredSet | None) -> None:
     """All runs of the table: what a better score costs."""
     metrics = sorted({m for r in runs for m in r.scores().get(scored, {})}, key=_rank)
@@ -177,6 +186,7 @@ def show_cost(runs: list[RunRow], scored: ScoredSet | None) -> None:
         st.caption(f"{len(points) - len(known)} runs do not say what they cost.")
 
 
+@st.fragment
 def show_pairs(runs: list[RunRow], scored: ScoredSet | None, settings: Settings) -> None:
     """Two runs, slice by slice."""
     scored_runs = {run.run_id: run for run in runs if scored in run.scores()}
@@ -234,9 +244,8 @@ def show_page(settings: Settings) -> None:
     chosen = choose_runs(runs, scored)
     if len({run.digest for run in chosen}) > 1:
         st.warning("These runs were trained on different versions of the data set.")
-    with banner():
-        st.header("Learning curves")
-        show_curves(chosen, settings)
+    st.header("Learning curves")
+    show_curves(chosen, settings)
     st.header("Score against cost")
     show_cost(runs, scored)
     st.header("Slice by slice")

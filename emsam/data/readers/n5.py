@@ -38,7 +38,9 @@ from emsam.errors import InputError
 
 _DTYPES = {f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)}
 _DTYPES |= {"float32", "float64"}
-_CODECS = ("raw", "gzip", "bzip2", "xz", "zstd", "blosc")
+_CODECS = ("raw", "gzip", "bzip2", "xz", "zstd", "blosc", "lz4")
+_LZ4_HEADER = struct.Struct("<8sBIII")
+_LZ4_STORED = 0x10
 
 
 class N5Stack(Stack):
@@ -152,6 +154,8 @@ def _decode(content: bytes, codec: str, options: dict[str, Any], size: int) -> b
         if (unpacked, packed) != (size, len(content)):  # the library does not look
             raise ValueError(f"{len(content)} bytes of blosc in place of {packed}")
         return bytes(imagecodecs.blosc_decode(content, out=size))
+    if codec == "lz4":
+        return _unpack_lz4(content, size)
     wbits = zlib.MAX_WBITS if options.get("useZlib") else zlib.MAX_WBITS | 16
     decoder: Any = {
         "gzip": lambda: zlib.decompressobj(wbits),
@@ -162,6 +166,26 @@ def _decode(content: bytes, codec: str, options: dict[str, Any], size: int) -> b
     if not decoder.eof:
         raise ValueError(f"{codec} ends too early, or holds more than {size} bytes")
     return values
+
+
+def _unpack_lz4(content: bytes, size: int) -> bytes:
+    """What lz4-java's ``LZ4BlockOutputStream`` wrote: parts with a header each, the last empty.
+
+    The header is a magic word, a token (its upper four bits say whether the part is packed) and,
+    little-endian, the packed size, the size and a checksum that is not looked at.
+    """
+    values, at = bytearray(), 0
+    while True:
+        magic, token, packed, unpacked, _ = _LZ4_HEADER.unpack_from(content, at)
+        at += _LZ4_HEADER.size
+        if magic != b"LZ4Block" or len(values) + unpacked > size or at + packed > len(content):
+            raise ValueError(f"lz4 of {len(content)} bytes does not hold {size} bytes")
+        if not unpacked:
+            return bytes(values)
+        part = content[at : at + packed]
+        stored = token & 0xF0 == _LZ4_STORED
+        values += part if stored else imagecodecs.lz4_decode(part, header=False, out=unpacked)
+        at += packed
 
 
 def _resolution(folder: Path, name: str) -> VoxelSize | None:
@@ -186,13 +210,3 @@ def _resolution(folder: Path, name: str) -> VoxelSize | None:
         if all(type(side) in (int, float) for side in sides) and all(factors):
             return voxel_size([s * f for s, f in zip(sides, factors, strict=True) if f][::-1])
     return None
-
-
-def _lengths(sides: list[Any], units: list[Any]) -> VoxelSize | None:
-    """x, y, z in their units → z, y, x in nm."""
-    factors = [nanometres(str(unit)) for unit in units]
-    lengths = [
-        side * factor if factor and type(side) in (int, float) else None
-        for side, factor in zip(sides, factors, strict=True)
-    ]
-    return voxel_size(lengths[::-1])
