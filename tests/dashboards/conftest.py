@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -11,6 +13,7 @@ import pytest
 from streamlit import config
 
 from emsam.data.synthetic import synthesize_volume
+from emsam.errors import NotPromoted
 from emsam.params import load_params
 from emsam.registry.gate import decide
 from emsam.registry.models import register_run
@@ -20,6 +23,8 @@ from emsam.settings import Settings
 from emsam.train.evaluation import evaluate_run
 from emsam.train.loop import train
 from emsam.train.prepare import prepare_run
+from emsam.train.run_directory import RunDirectory
+from tests.registry.workers import make_decision
 
 ODD_NAME = "odd <b>$x$ *bold*"
 """A run name that a page must not take for HTML or Markdown."""
@@ -69,6 +74,23 @@ def in_lab(lab: Settings) -> Iterator[Settings]:
 
 
 @pytest.fixture
+def undecided(lab: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """A registry of its own: version 1 is champion, and a decision for version 2 waits."""
+    shutil.copytree(lab.runs_root, tmp_path / "runs", ignore=shutil.ignore_patterns(".mlflow*"))
+    settings = lab.model_copy(update={"home": tmp_path / "home", "runs_root": tmp_path / "runs"})
+    for name in ("first", ODD_NAME):
+        run = RunDirectory(settings.runs_root / name)
+        sync_run(run, settings)
+        register_run(run, settings)
+    assert apply_decision(make_decision(1, None), settings, by="Grace")
+    with suppress(NotPromoted):
+        apply_decision(make_decision(2, 1), settings.model_copy(update={"approval": "required"}))
+    monkeypatch.setenv("EMSAM_APPROVAL", "required")
+    with environment(settings):
+        yield settings
+
+
+@pytest.fixture
 def empty_lab(tmp_path: Path) -> Iterator[Settings]:
     """A lab in which nothing was done yet."""
     settings = folders(tmp_path)
@@ -93,10 +115,10 @@ def listens_here() -> Iterator[None]:
     config.set_option("server.address", before)
 
 
-def folders(root: Path) -> Settings:
+def folders(root: Path, home: str = "home") -> Settings:
     """Settings with everything below ``root``."""
     return Settings(
-        home=root / "home", data_root=root / "data", runs_root=root / "runs", mlflow_uri=""
+        home=root / home, data_root=root / "data", runs_root=root / "runs", mlflow_uri=""
     )
 
 

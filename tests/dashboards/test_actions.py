@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,13 +11,10 @@ from streamlit.testing.v1 import AppTest
 from dashboards.queries import jobs
 from dashboards.queries.registry import model_history, open_decisions
 from emsam.data.store import Volume
-from emsam.errors import InputError, NotPromoted
-from emsam.registry.models import register_run
-from emsam.registry.promotion import apply_decision, carry_out
-from emsam.registry.tracking import sync_run
+from emsam.errors import InputError
+from emsam.registry.promotion import carry_out
 from emsam.settings import Settings
-from emsam.train.run_directory import RunDirectory
-from tests.dashboards.conftest import ODD_NAME, environment
+from tests.dashboards.conftest import ODD_NAME
 from tests.dashboards.test_pages import open_page, seen
 from tests.dashboards.test_people import signed_in
 from tests.registry.workers import NAME, make_decision
@@ -28,23 +22,6 @@ from tests.registry.workers import NAME, make_decision
 pytestmark = pytest.mark.slow
 
 WHY = "axons <b>in slice 40</b> look right"
-
-
-@pytest.fixture
-def undecided(lab: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """A registry of its own: version 1 is champion, and a decision for version 2 waits."""
-    shutil.copytree(lab.runs_root, tmp_path / "runs", ignore=shutil.ignore_patterns(".mlflow*"))
-    settings = lab.model_copy(update={"home": tmp_path / "home", "runs_root": tmp_path / "runs"})
-    for name in ("first", ODD_NAME):
-        run = RunDirectory(settings.runs_root / name)
-        sync_run(run, settings)
-        register_run(run, settings)
-    assert apply_decision(make_decision(1, None), settings, by="Grace")
-    with suppress(NotPromoted):
-        apply_decision(make_decision(2, 1), settings.model_copy(update={"approval": "required"}))
-    monkeypatch.setenv("EMSAM_APPROVAL", "required")
-    with environment(settings):
-        yield settings
 
 
 def button(app: AppTest, label: str) -> AppTest:

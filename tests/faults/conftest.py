@@ -29,7 +29,10 @@ from tests.waiting import PATIENCE, wait_for
 __all__ = ["prefect_api"]
 
 STEPS = 40
-JOB = (f"train.steps={STEPS}", "train.batch_size=2", "train.checkpoint_every=5")
+JOB = (
+    f"train.steps={STEPS}", "train.batch_size=2", "train.checkpoint_every=5",
+    "train.validate_every=15",  # where a checkpoint is written anyway
+)  # fmt: skip
 INJECTED = Path(__file__).parent / "injected"
 FLOW = """
 import sys

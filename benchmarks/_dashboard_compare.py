@@ -1,0 +1,94 @@
+"""The page that compares runs, with many of them, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from _table import Row, ratio
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from emsam.params import Params, flatten
+from emsam.registry.client import experiment_id, open_client
+from emsam.registry.tracking import SCORED, SECONDS
+from emsam.settings import Settings
+from tests.dashboards.browser import running_app, running_browser, watched_page
+
+RUNS, POINTS = 300, 2000
+OPEN_LIMIT, CHANGE_LIMIT = 3.0, 1.0
+"""Seconds until the page can be used, and until a changed selection is drawn."""
+_DIGEST = "0123456789abcdef0123456789abcdef.dir"
+_VARIANTS = ("arand_contest_2d", "voi_split_2d", "voi_merge_2d")
+
+
+def measure_compare(repeats: int) -> list[Row]:
+    """Medians of opening the page, and of plotting over minutes in place of steps and back."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        settings = Settings(home=root / "home", data_root=root / "data", runs_root=root / "runs")
+        seed_runs(settings)
+        with running_app(settings, root / "log") as address, running_browser() as browser:
+            opened, changed = [], []
+            for _ in range(repeats):
+                with watched_page(browser, address) as page:
+                    began = time.perf_counter()
+                    page.goto(f"{address}/compare")
+                    page.get_by_text("Parameters that differ").wait_for()
+                    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+                    opened.append(time.perf_counter() - began)
+                    for axis, title in (("minutes", "minutes of training"), ("step", "step")):
+                        page.get_by_role("combobox", name="Over").click()
+                        option = page.get_by_role("option", name=axis, exact=True)
+                        option.wait_for()
+                        began = time.perf_counter()
+                        option.click()
+                        page.locator(".xtitle", has_text=title).first.wait_for()
+                        changed.append(time.perf_counter() - began)
+    what = f"{RUNS} runs of {POINTS} points"
+    return [
+        _row(f"compare page, {what}", statistics.median(opened), OPEN_LIMIT),
+        _row(f"changed selection, {what}", statistics.median(changed), CHANGE_LIMIT),
+    ]
+
+
+def _row(name: str, seconds: float, limit: float) -> Row:
+    return {"name": name, "ours": seconds, "peer": limit, "ratio": ratio(seconds, limit),
+            "unit": "s"}  # fmt: skip
+
+
+def seed_runs(settings: Settings) -> None:
+    """Runs as :mod:`emsam.registry.tracking` mirrors them, with made-up numbers."""
+    client, chance = open_client(settings), random.Random(0)
+    experiment = experiment_id(client, settings)
+    params = flatten(Params().training_part())
+    for number in range(RUNS):
+        tags = {
+            "emsam.key": f"key {number}", "emsam.task": "neurites",
+            "emsam.model": chance.choice(["unet", "emsam"]), "emsam.data": "tissue",
+            "emsam.data_digest": _DIGEST, "emsam.state": "done", SECONDS: str(60 + number),
+            f"{SCORED}tissue.test": _DIGEST,
+        }  # fmt: skip
+        run = client.create_run(experiment, tags=tags, run_name=f"run {number}").info
+        own = params | {"seed": number}
+        client.log_batch(run.run_id, params=[Param(k, json.dumps(v)) for k, v in own.items()])
+        _log(client, run.run_id, run.start_time, chance)
+
+
+def _log(client: MlflowClient, run_id: str, began: int, chance: random.Random) -> None:
+    curve = [
+        Metric("train/loss", 1 / step + 0.1 * chance.random(), began + 100 * step, step)
+        for step in range(1, POINTS + 1)
+    ]
+    means = []
+    for variant in _VARIANTS:
+        mean = 0.1 * chance.random()
+        for suffix, value in (("", mean), ("_low", mean - 0.01), ("_high", mean + 0.01)):
+            means.append(Metric(f"tissue/test/{variant}{suffix}", value, began, POINTS))
+    for start in range(0, POINTS, 900):
+        client.log_batch(run_id, metrics=curve[start : start + 900])
+    client.log_batch(run_id, metrics=means, tags=[RunTag("emsam.described", "true")])
