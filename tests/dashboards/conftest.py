@@ -20,6 +20,7 @@ from emsam.settings import Settings
 from emsam.train.evaluation import evaluate_run
 from emsam.train.loop import train
 from emsam.train.prepare import prepare_run
+from tests.dashboards.review_lab import make_review_lab
 
 ODD_NAME = "odd <b>$x$ *bold*"
 """A run name that a page must not take for HTML or Markdown."""
@@ -66,6 +67,14 @@ def in_lab(lab: Settings) -> Iterator[Settings]:
     """The lab, as the environment of a dashboard."""
     with environment(lab):
         yield lab
+
+
+@pytest.fixture(scope="session")
+def review_lab(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """What :func:`make_review_lab` makes; no test may write to it."""
+    settings = folders(tmp_path_factory.mktemp("review"))
+    make_review_lab(settings)
+    return settings
 
 
 @pytest.fixture
