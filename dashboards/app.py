@@ -36,7 +36,7 @@ st.navigation(
     [
         st.Page("pages/overview.py", title="Overview", default=True),
         st.Page("pages/compare.py", title="Compare runs"),
-        st.Page("pages/masks.py", title="Masks"),
+        st.Page("pages/review.py", title="Review masks"),
         st.Page("pages/registry.py", title="Registry"),
         st.Page("pages/datasets.py", title="Data sets"),
         st.Page("pages/jobs.py", title="Jobs"),

@@ -10,7 +10,6 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards.panels import draw_panels, read_slice
 from dashboards.queries import champions, datasets, jobs, registry, runs
 from dashboards.queries.jobs import PrefectUnreachable
 from dashboards.queries.runs import RunRow
@@ -39,20 +38,6 @@ model_history = _cached(registry.model_history)
 open_decisions = _cached(registry.open_decisions)
 published = _cached(datasets.published)
 fine_tune_deployments = _cached(jobs.fine_tune_deployments)
-
-
-@st.cache_data(
-    max_entries=64,
-    show_spinner="Drawing the slice",
-    hash_funcs={Settings: Settings.model_dump_json, RunRow: repr},
-)
-def slice_pictures(run: RunRow, key: str, z: int, settings: Settings) -> list[bytes]:
-    """Pictures of a slice as PNG; ``key`` of the entry of ``scores.json`` names what was scored."""
-    folder = runs.local_run(run, settings)
-    entry = runs.find_set(runs.score_sets(run, settings), key=key)
-    if entry is None:
-        raise InputError(f"{folder.path}: was evaluated again meanwhile; reload this page")
-    return draw_panels(read_slice(folder, entry, z, settings))
 
 
 def forget() -> None:

@@ -22,8 +22,6 @@ import zarr
 from emsam.data.splits import SPLIT_NAMES, ZRange
 from emsam.errors import InputError
 
-SLAB = 32
-"""Slices of the deepest shard."""
 FORMAT = 1
 _SMALLEST_LEVEL = 256
 _SAMPLE_STRIDE = 101
@@ -127,6 +125,20 @@ class Volume:
         """
         level %= pyramid_levels(self.shape)
         return np.asarray(self._group[f"{what}/{level}"][first : last + 1])  # type: ignore[index]
+
+    def window(self, what: str, z: int, level: int, rows: slice, columns: slice) -> np.ndarray:
+        """A part of slice ``z`` at a level of the pyramid, as it was ingested: (y, x).
+
+        Only the chunks that it touches are read.
+
+        Parameters
+        ----------
+        what
+            ``image`` or ``labels/<task>``.
+        rows, columns
+            In pixels of the level; what lies beyond the slice is left out.
+        """
+        return np.asarray(self._group[f"{what}/{level}"][z, rows, columns])  # type: ignore[index]
 
     def labels(self, task: str, z: int) -> np.ndarray:
         """Instance ids of slice ``z``: unsigned integers of shape (y, x)."""

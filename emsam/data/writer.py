@@ -6,43 +6,21 @@ import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec
 
 from emsam.data.halving import halve_image, halve_labels
-from emsam.data.store import SLAB, VolumeInfo, pyramid_levels
-
-CHUNK = (1, 256, 256)
-_SHARDS = ((SLAB, 1024), (8, 2048), (2, 4096), (1, 4096))
-"""Depth of a shard, and its sides in y and x: the wider the slices, the flatter the shards."""
-_LARGEST_SLAB = 320 << 20
-"""Bytes of the slices that are held to be written together."""
-_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
-"""Of EM images and ids it makes less than level 5 with bits shuffled, in a fifth of the time."""
-_PIPELINE: dict[str, Any] = {
-    "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
-    "codec_pipeline.chunk_concurrent_minimum": 1,
-    "codec_pipeline.chunk_concurrent_maximum": 1,
-    "threading.max_workers": 1,
-}
-"""zarrs writes several times as fast as zarr-python; with more threads the order of the chunks in
-a shard, and with it the digest of a volume, would be another each time."""
-
-
-def shard_of(plane_bytes: int) -> tuple[int, int, int]:
-    """z, y, x of a shard where a slice of image and labels together takes ``plane_bytes``.
-
-    Slices are written a shard deep, so that a shard is written once; so many have to fit in memory.
-    """
-    for depth, side in _SHARDS:
-        if depth * plane_bytes <= _LARGEST_SLAB:
-            return (depth, side, side)
-    return (1, _SHARDS[-1][1], _SHARDS[-1][1])
+from emsam.data.pyramid import (
+    LARGEST_SLAB,
+    codec_settings,
+    create_level,
+    multiscales,
+    shard_of,
+)
+from emsam.data.store import VolumeInfo, pyramid_levels
 
 
 class VolumeWriter:
@@ -76,9 +54,9 @@ class VolumeWriter:
         }
         plane_bytes = shape[1] * shape[2] * sum(each.itemsize for each in self._dtypes.values())
         self._shard = shard_of(plane_bytes)
-        self._overlaps = 2 * self.depth * plane_bytes <= _LARGEST_SLAB
+        self._overlaps = 2 * self.depth * plane_bytes <= LARGEST_SLAB
         keys = [(key, level) for key in self._dtypes for level in range(self._levels)]
-        with zarr.config.set(_PIPELINE if find_spec("zarrs") else {}):
+        with zarr.config.set(codec_settings()):
             self._group = zarr.open_group(path, mode="r+" if begun else "w-", zarr_format=3)
             make = self._go_on if begun else self._create
             self._arrays = {(key, level): make(key, level) for key, level in keys}
@@ -97,16 +75,8 @@ class VolumeWriter:
         return self._shard[0]
 
     def _create(self, key: str, level: int) -> zarr.Array[Any]:
-        depth, height, width = self._shape
-        return self._group.create_array(
-            f"{key}/{level}",
-            shape=(depth, -(-height >> level), -(-width >> level)),
-            dtype=self._dtypes[key],
-            chunks=CHUNK,
-            shards=self._shard,
-            compressors=_COMPRESSOR,
-            dimension_names=("z", "y", "x"),
-        )
+        dtype = self._dtypes[key]
+        return create_level(self._group, f"{key}/{level}", level, self._shape, dtype, self._shard)
 
     def _go_on(self, key: str, level: int) -> zarr.Array[Any]:
         array = self._group[f"{key}/{level}"]
@@ -146,13 +116,13 @@ class VolumeWriter:
         if self._filled:
             self._flush()
         self._wait()
-        ome = _multiscales("image", info.name, info.voxel_size, self._levels)
+        ome = multiscales("image", info.name, info.voxel_size, self._levels)
         self._group.attrs.put({"ome": ome, "emsam": asdict(info)})
         tasks = [key.removeprefix("labels/") for key in self._dtypes if key != "image"]
         if tasks:
             self._group["labels"].attrs["ome"] = {"version": "0.5", "labels": tasks}
         for task in tasks:
-            ome = _multiscales("", task, info.voxel_size, self._levels)
+            ome = multiscales("", task, info.voxel_size, self._levels)
             ome["image-label"] = {"source": {"image": "../../"}}
             self._group[f"labels/{task}"].attrs["ome"] = ome
 
@@ -195,23 +165,3 @@ def _drop_from(chunks: Path, shard: int) -> None:
     for folder in chunks.glob("*"):
         if int(folder.name) >= shard:
             shutil.rmtree(folder)
-
-
-def _multiscales(
-    prefix: str, name: str, voxel_size: tuple[float, float, float], levels: int
-) -> dict[str, Any]:
-    z, y, x = voxel_size
-    datasets = [
-        {
-            "path": f"{prefix}/{level}" if prefix else str(level),
-            "coordinateTransformations": [
-                {"type": "scale", "scale": [z, y * 2**level, x * 2**level]}
-            ],
-        }
-        for level in range(levels)
-    ]
-    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
-    return {
-        "version": "0.5",
-        "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],
-    }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from emsam.metrics.grow import grow_labels
+from emsam.metrics.scored_pixels import scored_pixels
 from emsam.metrics.task_scores import task_scores
 from emsam.params import Task
 
@@ -50,8 +50,5 @@ def score_slice(
     ValueError
         Different shapes, or ids that are no integers.
     """
-    if task == "neurites" and grow:
-        pred = grow_labels(pred)
-    if labelled is not None:
-        truth, pred = truth * labelled, pred * labelled
+    truth, pred = scored_pixels(truth, pred, task, grow=grow, labelled=labelled)
     return task_scores(truth, pred, task, confidence=confidence)

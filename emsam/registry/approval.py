@@ -40,15 +40,27 @@ class Approval:
 
 
 def answer_decision(
-    reference: str, settings: Settings, *, by: str, reason: str, reject: bool = False
+    reference: str,
+    settings: Settings,
+    *,
+    by: str,
+    reason: str,
+    reject: bool = False,
+    seen: str | None = None,
 ) -> Approval:
     """Approve or reject a decision, by the first digits of its sha256 or its file.
+
+    Parameters
+    ----------
+    seen
+        When the last answer to this decision was given that the person knows of, ``""`` for
+        none: of two people who answer at once, the second is told. ``None`` overrules.
 
     Raises
     ------
     InputError
         No such decision, one that was altered, that says nothing to approve, or that is out of
-        date; no reason given.
+        date; no reason given; somebody else answered meanwhile.
     """
     if not reason.strip():
         raise InputError("--reason: say why; it is kept with the approval")
@@ -61,6 +73,8 @@ def answer_decision(
     with open_book(decision.candidate.split("/")[0], settings) as book:
         book.require_agreement()
         require_same_champion(book, decision)
+        if seen is not None:
+            _refuse_overtaken(decision, seen, book.ledger.database)
         approval = Approval(
             decision_sha256=decision.sha256,
             candidate=decision.candidate,
@@ -73,6 +87,16 @@ def answer_decision(
         with book.ledger.database.begin() as connection:
             connection.execute(insert(APPROVALS), asdict(approval))
     return approval
+
+
+def _refuse_overtaken(decision: Decision, seen: str, database: Database) -> None:
+    answers = approvals_of(decision.candidate, database)
+    mine = [each for each in answers if each.decision_sha256 == decision.sha256]
+    if mine and mine[-1].at != seen:
+        last = mine[-1]
+        raise InputError(
+            f"{last.by} {last.answer} this decision meanwhile: {last.reason}; reload to answer it"
+        )
 
 
 def require_same_champion(book: Book, decision: Decision) -> None:

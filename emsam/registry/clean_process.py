@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from emsam.data.predictions import Predictions
 from emsam.data.store import Volume
 from emsam.documents import last_line
 from emsam.errors import InputError
@@ -66,8 +67,11 @@ class Scored:
 
     def prediction(self, volume: int, z: int) -> np.ndarray:
         """Predicted ids (y, x) of slice ``z`` of the volume at this place."""
-        with np.load(self.folder / "predictions" / f"{volume}-{z}.npz", allow_pickle=False) as file:
-            return np.asarray(file["ids"])
+        return Predictions(self.predictions(volume)).ids(z)
+
+    def predictions(self, volume: int) -> Path:
+        """Store of what was predicted on the volume at this place."""
+        return self.folder / "predictions" / f"{volume}.zarr"
 
 
 def score_package(
@@ -134,7 +138,7 @@ def _run(folder: Path, slices: int, progress: Progress | None) -> int:
         try:
             while (status := process.poll()) is None:
                 if progress:
-                    progress(len(list((folder / "out" / "predictions").glob("*.npz"))), slices)
+                    progress(int(last_line(folder / "out" / "progress") or 0), slices)
                 time.sleep(_POLL)
             return status
         finally:

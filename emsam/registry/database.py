@@ -38,7 +38,7 @@ from emsam.locks import try_lock
 from emsam.registry.tables import VERSION_TABLE
 from emsam.settings import Settings
 
-REVISION = "0001"
+REVISION = "0002"
 """Newest of the migrations."""
 LOCK_SECONDS = 120.0
 """Patience with another process that moves the same champion, which takes it about a second."""

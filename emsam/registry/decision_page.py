@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from PIL import Image
 
 from emsam.documents import whole_folder
 from emsam.registry.decision import Decision
+from emsam.segment.kept_predictions import errors_file
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em;
@@ -32,6 +33,8 @@ img { max-width: 100%; }
 .promote { border-color: #009e73; } .reject { border-color: #d55e00; }
 code { font-size: 13px; overflow-wrap: anywhere; }
 """
+
+CANDIDATE, CHAMPION = "candidate", "champion"
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,29 @@ class Picture:
     pixels: np.ndarray
 
 
-def write_decision(decision: Decision, rows: str, pictures: Sequence[Picture], root: Path) -> Path:
-    """Write ``decision.json``, ``scores.json``, ``index.html`` and pictures below ``root``.
+def predictions_name(volume: int, who: str) -> str:
+    """Folder of the ids that ``who`` predicted on the judged volume at this place."""
+    return f"predictions/volume{volume + 1}-{who}.zarr"
+
+
+def write_decision(
+    decision: Decision,
+    rows: str,
+    pictures: Sequence[Picture],
+    root: Path,
+    predictions: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write ``decision.json``, ``scores.json``, ``index.html``, pictures and masks below ``root``.
 
     The folder has the first 12 digits of the decision's sha256 as its name. The same decision
-    again keeps it.
+    again keeps it. The sha256 covers the document alone: masks are for looking at.
 
     Parameters
     ----------
     rows
         JSON of every score of both models.
+    predictions
+        Stores by :func:`predictions_name`; they are moved, each with its list of errors.
 
     Returns
     -------
@@ -69,14 +85,19 @@ def write_decision(decision: Decision, rows: str, pictures: Sequence[Picture], r
     """
     folder = root / decision.sha256[:12]
     if (folder / "decision.json").exists():
-        if (folder / "decision.json").read_text() == decision.to_json() + "\n":
+        same = (folder / "decision.json").read_text() == decision.to_json() + "\n"
+        if same and all((folder / name).exists() for name in predictions or ()):
             return folder
-        shutil.rmtree(folder)  # somebody changed it
+        shutil.rmtree(folder)  # somebody changed it, or it is from before masks were kept
     root.mkdir(parents=True, exist_ok=True)
     with whole_folder(folder) as part:
         files = [(each, _png(each.pixels)) for each in pictures]
         for each, png in files:
             (part / each.name).write_bytes(png)
+        for name, store in (predictions or {}).items():
+            (part / name).parent.mkdir(exist_ok=True)
+            shutil.move(store, part / name)
+            shutil.move(errors_file(store), errors_file(part / name))
         (part / "scores.json").write_text(rows + "\n")
         (part / "index.html").write_text(html_page(decision, files))
         (part / "decision.json").write_text(decision.to_json() + "\n")

@@ -46,7 +46,8 @@ def decide(
     """Score candidate and champion again on the same slices, in clean processes, and compare.
 
     The look at the slices is counted, whatever comes of it. The decision, its page and pictures
-    are written to ``<home>/decisions/<sha256, 12 digits>`` and into the candidate's MLflow run.
+    are written to ``<home>/decisions/<sha256, 12 digits>`` and into the candidate's MLflow run;
+    the predicted masks stay in the folder.
 
     Parameters
     ----------
@@ -79,13 +80,16 @@ def decide(
         notes=(*_notes(judged, champion), *_refuse_learned(models, judged, client, settings)),
         looks=_count_looks(candidate, champion, judged, settings),
     )
+    root = settings.home / "decisions"
     with tempfile.TemporaryDirectory(prefix="emsam-gate-") as folder:
         found = score_models(models, judged, task, settings, gate.seed, Path(folder), progress)
         decision, compared = _conclude(known, found, gate)
         pictures = draw_differences(found, compared, gate.figures)
-    rows = json.dumps(finite_or_none(found.rows()))
-    kept = write_decision(decision, rows, pictures, settings.home / "decisions")
-    client.log_artifacts(str(candidate.run_id), str(kept), f"decisions/{kept.name}")
+        rows = json.dumps(finite_or_none(found.rows()))
+        kept = write_decision(decision, rows, pictures, root, found.predictions())
+    for file in sorted(kept.iterdir()):
+        if file.is_file():  # masks stay here: they can be large, and are made again by deciding
+            client.log_artifact(str(candidate.run_id), str(file), f"decisions/{kept.name}")
     return decision
 
 

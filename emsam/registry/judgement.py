@@ -13,6 +13,7 @@ from emsam.errors import InputError
 from emsam.params import Params, Task, load_params
 from emsam.progress import Progress
 from emsam.registry.clean_process import Judged, Scored, score_package
+from emsam.registry.decision_page import CANDIDATE, CHAMPION, predictions_name
 from emsam.registry.models import fetch_package
 from emsam.registry.names import version_name
 from emsam.settings import Settings
@@ -28,14 +29,24 @@ class Judgement:
     candidate: Scored
     champion: Scored | None
 
+    @property
+    def models(self) -> dict[str, Scored]:
+        """``candidate`` and, where there is one, ``champion``."""
+        return {CANDIDATE: self.candidate} | ({CHAMPION: self.champion} if self.champion else {})
+
+    def predictions(self) -> dict[str, Path]:
+        """Stores of what was predicted, by the name that each has in the decision's folder."""
+        return {
+            predictions_name(index, who): scored.predictions(index)
+            for who, scored in self.models.items()
+            for index in range(len(self.judged))
+        }
+
     def rows(self) -> list[dict[str, Any]]:
         """Every score of both models: ``model``, ``data``, ``z``, ``metric``, ``value``."""
-        models = {"candidate": self.candidate}
-        if self.champion is not None:
-            models["champion"] = self.champion
         return [
             {"model": who, "data": judged.name, "z": z, "metric": metric, "value": value}
-            for who, scored in models.items()
+            for who, scored in self.models.items()
             for judged, volume in zip(self.judged, scored.scores, strict=True)
             for z, values in volume.items()
             for metric, value in values.items()

@@ -77,3 +77,19 @@ LOOKS = Table(
     UniqueConstraint("digest", "split", "model", "package", name="one_look"),
 )
 """Which models were scored on which slices."""
+
+COMMENTS = Table(
+    "comments",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("data", Text, nullable=False),
+    Column("subject", String(512), nullable=False),
+    Column("z", Integer, nullable=False),
+    Column("y", Integer, nullable=False),
+    Column("x", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", String(32), nullable=False),
+)
+"""What people said of places in masks."""

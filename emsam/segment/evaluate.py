@@ -11,7 +11,9 @@ from torch import nn
 
 from emsam.data.store import Volume
 from emsam.metrics.block_bootstrap import block_bootstrap_interval
-from emsam.metrics.score_slice import score_slice
+from emsam.metrics.list_errors import SegmentationError, list_errors
+from emsam.metrics.scored_pixels import scored_pixels
+from emsam.metrics.task_scores import task_scores
 from emsam.params import EvaluateParams, Params
 from emsam.progress import Progress
 from emsam.segment.instances import make_instances
@@ -30,6 +32,8 @@ class SliceResult:
         Instance ids (y, x).
     scores
         By metric variant.
+    errors
+        The worst first; empty unless they were asked for.
     """
 
     z: int
@@ -37,6 +41,7 @@ class SliceResult:
     truth: np.ndarray
     pred: np.ndarray
     scores: dict[str, float]
+    errors: Sequence[SegmentationError] = ()
 
 
 def evaluate_slices(
@@ -45,17 +50,21 @@ def evaluate_slices(
     params: Params,
     slices: Sequence[int],
     progress: Progress | None = None,
+    *,
+    errors: bool = False,
 ) -> Iterator[SliceResult]:
-    """Segment and score ``slices`` one after the other."""
+    """Segment and score ``slices`` one after the other; with ``errors``, list them too."""
     model.eval()
     for done, z in enumerate(slices, start=1):
         image, truth = volume.image(z), volume.labels(params.task, z)
         pred, confidence = make_instances(predict_maps(model, image, params), params)
         by_id = {number: float(value) for number, value in enumerate(confidence, start=1)}
-        scores = score_slice(
-            truth, pred, params.task, confidence=by_id, labelled=labelled_pixels(truth, params)
-        )
-        yield SliceResult(z, image, labelled_objects(truth, params), pred, scores)
+        labelled = labelled_pixels(truth, params)
+        pair = scored_pixels(truth, pred, params.task, labelled=labelled)
+        scores = task_scores(*pair, params.task, confidence=by_id)
+        background = params.task == "mitochondria"  # between neurites it is membrane
+        found = list_errors(*pair, background=background) if errors else ()
+        yield SliceResult(z, image, labelled_objects(truth, params), pred, scores, found)
         if progress:
             progress(done, len(slices))
 

@@ -10,6 +10,7 @@ from emsam.metrics.contingency import contingency
 SPLIT_COLOUR = (230, 159, 0)  # Okabe & Ito's palette, told apart by colour-blind people too
 MERGE_COLOUR = (86, 180, 233)
 MISSED_COLOUR = (204, 121, 167)
+EXTRA_COLOUR = (240, 228, 66)
 _GAP = 4
 
 

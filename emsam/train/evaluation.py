@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from emsam.data.digest import file_sha256, folder_digest
@@ -17,6 +17,7 @@ from emsam.params import Params
 from emsam.progress import Progress
 from emsam.segment.evaluate import SliceResult, evaluate_slices, score_rows, summarize
 from emsam.segment.figures import draw_slice
+from emsam.segment.kept_predictions import keep_predictions
 from emsam.train.run_directory import RunDirectory
 
 
@@ -26,7 +27,8 @@ def evaluate_run(
     """Evaluate the checkpoint of a run that ``evaluate.checkpoint`` names on a split of a volume.
 
     Writes an entry into ``scores.json``, ``figures/`` and ``predictions/``. The same checkpoint
-    on the same data with the same parameters is not evaluated twice.
+    on the same data with the same parameters is not evaluated twice, unless its predictions are
+    gone.
 
     Returns
     -------
@@ -47,15 +49,16 @@ def evaluate_run(
     digest = folder_digest(volume.path)
     key = _key(file_sha256(weights), digest, split, params)
     scores = read_scores(run)
+    store = run.predictions_of(volume.info.name, split)
     for entry in scores["sets"]:
-        if entry["key"] == key:
+        if entry["key"] == key and store.exists():
             return dict(entry)
     model, _ = load_network(weights, checkpoint / "params.yaml")
-    results = list(evaluate_slices(model, volume, params, slices, progress))
-    name = f"{volume.info.name}-{split}"
-    _draw(run, name, results, params.evaluate.figures)
-    _keep_predictions(run, name, results)
-    pairs = [(each.z, each.scores) for each in results]
+    results = keep_predictions(
+        evaluate_slices(model, volume, params, slices, progress, errors=True),
+        store, volume, slices, {"key": key, "digest": digest, "task": params.task},
+    )  # fmt: skip
+    pairs = _draw(run, store.stem, results, _spread(slices, params.evaluate.figures))
     entry = {
         "key": key,
         "data": volume.info.name,
@@ -92,25 +95,23 @@ def _write_entry(run: RunDirectory, scores: dict[str, Any], entry: dict[str, Any
     write_whole(run.scores_file, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def _draw(run: RunDirectory, name: str, results: list[SliceResult], count: int) -> None:
-    """Pictures of ``count`` slices spread evenly over the split."""
+def _spread(slices: Sequence[int], count: int) -> set[int]:
+    """``count`` slices spread evenly."""
+    at = np.linspace(0, len(slices) - 1, min(count, len(slices))).round().astype(int)
+    return {slices[index] for index in at}
+
+
+def _draw(
+    run: RunDirectory, name: str, results: Iterable[SliceResult], chosen: set[int]
+) -> list[tuple[int, dict[str, float]]]:
+    """Pictures of the chosen slices; z and scores of all. One slice is in memory at a time."""
     run.figures.mkdir(exist_ok=True)
     for old in run.figures.glob(f"{name}-z*.png"):
         old.unlink()
-    chosen = np.linspace(0, len(results) - 1, min(count, len(results))).round().astype(int)
-    for index in chosen:
-        each = results[index]
-        picture = draw_slice(each.image, each.truth, each.pred)
-        Image.fromarray(picture).save(run.figures / f"{name}-z{each.z:04d}.png", optimize=True)
-
-
-def _keep_predictions(run: RunDirectory, name: str, results: list[SliceResult]) -> None:
-    """Predicted ids as a TIFF stack, one page a slice of the split, in order."""
-    run.predictions.mkdir(exist_ok=True)
-    stack = np.stack([each.pred for each in results]).astype(
-        np.uint16 if all(each.pred.max() < 1 << 16 for each in results) else np.uint32
-    )
-    metadata = {"axes": "ZYX", "z": [each.z for each in results]}
-    path = run.predictions / f"{name}.tif"
-    # without it three or four slices would become the channels of one colour page
-    tifffile.imwrite(path, stack, compression="zlib", metadata=metadata, photometric="minisblack")
+    pairs = []
+    for each in results:
+        if each.z in chosen:
+            picture = draw_slice(each.image, each.truth, each.pred)
+            Image.fromarray(picture).save(run.figures / f"{name}-z{each.z:04d}.png", optimize=True)
+        pairs.append((each.z, each.scores))
+    return pairs

@@ -7,14 +7,17 @@ what two such processes really saw::
     {"weights": PATH, "params": PATH, "weights_sha256": HEX, "seed": N, "threads": N,
      "volumes": [{"path": PATH, "digest": "<md5>.dir", "slices": [z, …]}, …]}
 
-OUT becomes a folder with ``predictions/<volume>-<z>.npz`` (``ids``), and ``result.json``, which
-comes last. Bad input is one line on stderr and exit status 2.
+OUT becomes a folder with ``predictions/<volume>.zarr`` and the errors beside it, ``progress``, the
+number of slices that are done, and ``result.json``, which comes last. Bad input is one line on
+stderr and exit status 2.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from emsam.errors import InputError
 from emsam.model.package import load_network
 from emsam.params import Params
 from emsam.segment.evaluate import evaluate_slices
+from emsam.segment.kept_predictions import keep_predictions
 
 _NAN, _INFINITY = "nan", "infinity"
 
@@ -57,8 +61,9 @@ def judge(job: dict[str, Any], out: Path) -> None:
     if seen != job["weights_sha256"]:
         raise InputError(f"{job['weights']}: sha256 {seen}, not {job['weights_sha256']}")
     model, params = load_network(Path(job["weights"]), Path(job["params"]))
-    (out / "predictions").mkdir(parents=True)
-    volumes = [_judge_volume(model, params, each, index, out)
+    out.mkdir()
+    counter = itertools.count(1)
+    volumes = [_judge_volume(model, params, each, index, out, counter)
                for index, each in enumerate(job["volumes"])]  # fmt: skip
     result = {
         "weights_sha256": seen,
@@ -70,7 +75,12 @@ def judge(job: dict[str, Any], out: Path) -> None:
 
 
 def _judge_volume(
-    model: torch.nn.Module, params: Params, job: dict[str, Any], index: int, out: Path
+    model: torch.nn.Module,
+    params: Params,
+    job: dict[str, Any],
+    index: int,
+    out: Path,
+    counter: Iterator[int],
 ) -> dict[str, Any]:
     volume = Volume(Path(job["path"]))
     digest = folder_digest(volume.path)
@@ -78,11 +88,16 @@ def _judge_volume(
         raise InputError(f"{volume.path}: data set version {digest}, not {job['digest']}")
     volume.require_task(params.task)
     rows = []
-    for each in evaluate_slices(model, volume, params, job["slices"]):
-        np.savez_compressed(out / "predictions" / f"{index}-{each.z}.npz", ids=each.pred)
+    results = keep_predictions(
+        evaluate_slices(model, volume, params, job["slices"], errors=True),
+        out / "predictions" / f"{index}.zarr", volume, job["slices"],
+        {"digest": digest, "task": params.task},
+    )  # fmt: skip
+    for each in results:
         objects = int(np.count_nonzero(np.unique(each.pred)))
         scores = {name: _exact(value) for name, value in each.scores.items()}
         rows.append({"z": each.z, "objects": objects, "scores": scores})
+        write_whole(out / "progress", str(next(counter)))
     return {"digest": digest, "rows": rows}
 
 

@@ -11,6 +11,7 @@
     status.json      pid, start time, heartbeat, state
     train.log        what the process printed
     scores.json      a row per data set, slice and metric variant
+    predictions/     predicted ids of each evaluated split, and their errors
 """
 
 from __future__ import annotations
@@ -77,6 +78,10 @@ class RunDirectory:
     @property
     def name(self) -> str:
         return self.path.name
+
+    def predictions_of(self, data: str, split: str) -> Path:
+        """Store of the ids that were predicted on a split of a volume."""
+        return self.predictions / f"{data}-{split}.zarr"
 
     def exists(self) -> bool:
         """Whether a job was prepared here."""

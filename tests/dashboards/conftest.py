@@ -24,6 +24,7 @@ from emsam.train.evaluation import evaluate_run
 from emsam.train.loop import train
 from emsam.train.prepare import prepare_run
 from emsam.train.run_directory import RunDirectory
+from tests.dashboards.review_lab import make_review_lab
 from tests.registry.workers import make_decision
 
 ODD_NAME = "odd <b>$x$ *bold*"
@@ -71,6 +72,14 @@ def in_lab(lab: Settings) -> Iterator[Settings]:
     """The lab, as the environment of a dashboard."""
     with environment(lab):
         yield lab
+
+
+@pytest.fixture(scope="session")
+def review_lab(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """What :func:`make_review_lab` makes; no test may write to it."""
+    settings = folders(tmp_path_factory.mktemp("review"))
+    make_review_lab(settings)
+    return settings
 
 
 @pytest.fixture

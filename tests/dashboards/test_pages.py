@@ -19,7 +19,7 @@ from emsam.train.run_directory import RunDirectory
 pytestmark = pytest.mark.slow  # the lab trains two networks
 
 APP = str(Path(__file__).parents[2] / "dashboards" / "app.py")
-PAGES = ("overview", "compare", "masks")
+PAGES = ("overview", "compare", "review")
 
 
 def open_page(name: str) -> AppTest:
@@ -151,28 +151,6 @@ def test_others_must_not_reach_an_app_where_nobody_signs_in(in_lab: Settings) ->
         app = AppTest.from_file(APP, default_timeout=30).run()
         assert "sign-in" in seen(app)
         assert not app.dataframe
-
-
-def test_masks_shows_four_pictures_and_the_scores_of_the_slice(in_lab: Settings) -> None:
-    app = open_page("masks")
-    first = next(i for i, name in enumerate(app.selectbox[0].options) if name == "first")
-    app.selectbox[0].select_index(first).run()
-    entry = read_scores(RunDirectory(in_lab.runs_root / "first"))["sets"][0]
-    for z in (8, 9):
-        app.select_slider[0].set_value(z).run()
-        assert not app.exception
-        assert len(app.image) == 4
-        expected = [f"{row['value']:.4f}" for row in entry["rows"] if row["z"] == z]
-        assert [metric.value for metric in app.metric] == expected
-
-
-def test_masks_of_a_run_elsewhere_says_so(
-    in_lab: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EMSAM_RUNS_ROOT", str(tmp_path))
-    app = open_page("masks")
-    assert "EMSAM_RUNS_ROOT" in seen(app)
-    assert len(app.image) == 0
 
 
 def test_a_name_is_text_and_never_markup(in_lab: Settings, odd_name: str) -> None:

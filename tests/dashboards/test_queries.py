@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
-from PIL import Image
 
-from dashboards.panels import draw_panels, evaluated_slices, read_slice, slice_scores
 from dashboards.queries import champions, runs
 from dashboards.queries.runs import RunRow
 from dashboards.queries.tracker import TrackerUnreachable
 from emsam.data.digest import folder_digest
-from emsam.data.store import Volume
 from emsam.errors import InputError
 from emsam.registry.client import open_client
 from emsam.settings import Settings
@@ -166,45 +160,3 @@ def test_the_best_run_follows_the_metrics_direction() -> None:
     assert runs.best_runs(means, "ap50_accuracy_2d") == {"b"}
     assert runs.best_runs({"a": 0.1, "b": 0.1}, "arand_contest_2d") == {"a", "b"}
     assert runs.best_runs({"a": 0.1, "c": None}, "arand_contest_2d") == set()
-
-
-def test_a_slice_is_read_from_volume_and_prediction(lab: Settings) -> None:
-    run = RunDirectory(lab.runs_root / "first")
-    entry = runs.score_sets(run_named("first", lab), lab)[0]
-    slices = evaluated_slices(entry)
-    volume = Volume(lab.volume_path("tiny"))
-    assert slices == volume.slices("test", "neurites") == [8, 9]
-    stack = tifffile.imread(run.predictions / "tiny-test.tif")
-    for page, z in enumerate(slices):
-        masks = read_slice(run, entry, z, lab)
-        np.testing.assert_array_equal(masks.pred, stack[page])
-        np.testing.assert_array_equal(masks.truth, volume.labels("neurites", z))
-        np.testing.assert_array_equal(masks.image, volume.image(z))
-    assert set(slice_scores(entry, 8)) == {"arand_contest_2d", "voi_split_2d", "voi_merge_2d"}
-
-
-def test_panels_are_four_pictures_of_the_slice(lab: Settings) -> None:
-    run = RunDirectory(lab.runs_root / "first")
-    entry = runs.score_sets(run_named("first", lab), lab)[0]
-    masks = read_slice(run, entry, 9, lab)
-    panels = draw_panels(masks)
-    assert [panel[:4] for panel in panels] == [b"\x89PNG"] * 4
-    pictures = [np.asarray(Image.open(io.BytesIO(panel))) for panel in panels]
-    assert {picture.shape for picture in pictures} == {(64, 64, 3)}
-    np.testing.assert_array_equal(pictures[0][..., 0], (masks.image * 255).astype(np.uint8))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"data": "../../etc"}, "no name of a volume"),
-        ({"data": "absent"}, "no such volume"),
-        ({"split": "val"}, "cannot be read"),
-        ({"split": "../../../first/predictions/tiny-test"}, "cannot be read|outside"),
-        ({"rows": [{"z": 8, "metric": "voi_split_2d", "value": 0.0}]}, "one page for each"),
-    ],
-)
-def test_scores_that_do_not_fit_are_refused(lab: Settings, change: dict, message: str) -> None:
-    entry = runs.score_sets(run_named("first", lab), lab)[0] | change
-    with pytest.raises(InputError, match=message):
-        read_slice(RunDirectory(lab.runs_root / "first"), entry, 8, lab)

@@ -12,7 +12,8 @@ from emsam.data.checks.checker import Checker
 from emsam.data.checks.copies import Prints, copies_between
 from emsam.data.checks.finding import Finding, SlicePair
 from emsam.data.checks.fingerprints import fingerprint
-from emsam.data.store import SLAB, Volume
+from emsam.data.pyramid import SLAB
+from emsam.data.store import Volume
 from emsam.errors import InputError
 from emsam.progress import Progress
 

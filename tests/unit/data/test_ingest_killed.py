@@ -18,7 +18,8 @@ import zarr
 from emsam.data.digest import folder_digest
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.new_store import part_of
-from emsam.data.store import SLAB, Volume
+from emsam.data.pyramid import SLAB
+from emsam.data.store import Volume
 from emsam.errors import InputError
 from tests.n5 import write_n5
 from tests.unit.data.conftest import VOXEL

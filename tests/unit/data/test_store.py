@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import zarr
 
-from emsam.data import writer
+from emsam.data import pyramid, writer
 from emsam.data.digest import folder_digest
 from emsam.data.ingest import Source, ingest_volume
+from emsam.data.pyramid import shard_of
 from emsam.data.store import Volume, VolumeInfo
-from emsam.data.writer import VolumeWriter, shard_of
+from emsam.data.writer import VolumeWriter
 from emsam.errors import InputError
 
 
@@ -169,7 +170,8 @@ def test_wide_slices_get_flatter_shards_of_as_many_files(tmp_path: Path) -> None
     for plane_bytes in (1 << 20, 10 << 20, 11 << 20, 40 << 20, 160 << 20):
         assert shard_of(plane_bytes)[0] * plane_bytes <= 320 << 20
     with pytest.MonkeyPatch.context() as narrow:
-        narrow.setattr(writer, "_LARGEST_SLAB", 1 << 20)
+        narrow.setattr(pyramid, "LARGEST_SLAB", 1 << 20)
+        narrow.setattr(writer, "LARGEST_SLAB", 1 << 20)
         planes = np.random.default_rng(0).integers(0, 256, (21, 300, 310), dtype=np.uint8)
         with VolumeWriter(tmp_path / "a.zarr", planes.shape, planes.dtype, {}) as made:
             assert made.depth == 8
