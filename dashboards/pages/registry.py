@@ -143,16 +143,22 @@ def _answer(standing: Standing) -> str:
     return f"{said.answer} by {said.by}, {local_time(said.at)}: {said.reason}"
 
 
-def show_promotion(standing: Standing, person: Person, settings: Settings) -> None:
+def show_promotion(
+    standing: Standing, history: ModelHistory, person: Person, settings: Settings
+) -> None:
     """Make a decision's candidate champion; says what will change."""
     decision = standing.decision
+    shown = f"shown open {decision.sha256}"
     if not standing.is_open:
+        if st.session_state.pop(shown, False):  # somebody was quicker
+            last = history.ledger[-1]
+            now = f"the champion is {history.name}/{last.to_version}, by {last.by}"
+            st.warning(plain(f"Decision {decision.sha256[:12]} is {standing.state}: {now}"))
         return
+    st.session_state[shown] = True
     st.subheader("Promote")
-    st.markdown(
-        plain(f"champion: {decision.champion or 'nobody'} → {decision.candidate}; ")
-        + plain(f"previous: {decision.champion or 'nobody'}")
-    )
+    before = decision.champion or "nobody"
+    st.markdown(plain(f"champion: {before} → {decision.candidate}; previous: {before}"))
     if not person.may_promote:
         st.info(NOT_ALLOWED)
         return
@@ -164,6 +170,7 @@ def show_promotion(standing: Standing, person: Person, settings: Settings) -> No
                 if not approved:
                     answer_decision(decision.sha256, settings, by=person.name, reason=reason)
                 carry_out(decision.sha256, settings, by=person.name)
+            st.session_state.pop(shown)
             _done(f"{decision.candidate} is champion")
 
 
@@ -174,10 +181,8 @@ def show_rollback(history: ModelHistory, person: Person, settings: Settings) -> 
     if champion is None or previous is None:
         return
     st.subheader("Roll back")
-    st.markdown(
-        plain(f"champion: {history.name}/{champion} → {history.name}/{previous}; ")
-        + plain(f"previous: {history.name}/{champion}")
-    )
+    here, back = f"{history.name}/{champion}", f"{history.name}/{previous}"
+    st.markdown(plain(f"champion: {here} → {back}; previous: {here}"))
     if not person.may_promote:
         st.info(NOT_ALLOWED)
         return
@@ -189,7 +194,7 @@ def show_rollback(history: ModelHistory, person: Person, settings: Settings) -> 
                     history.name, settings, reason=reason, by=person.name,
                     to=previous, champion=champion,
                 )  # fmt: skip
-            _done(f"{history.name}/{previous} is champion again")
+            _done(f"{back} is champion again")
 
 
 def _done(words: str) -> None:
@@ -208,7 +213,7 @@ def show_page(settings: Settings) -> None:
         person = current_person(settings)
     show_versions(history)
     if standing := show_decision(history):
-        show_promotion(standing, person, settings)
+        show_promotion(standing, history, person, settings)
     show_rollback(history, person, settings)
     show_ledger(history)
 
