@@ -77,8 +77,8 @@ def draw_pairs(a: Mapping[int, float], b: Mapping[int, float], metric: str,
                names: tuple[str, str]) -> go.Figure:  # fmt: skip
     """Scores of two runs on the same slices, one point a slice, and where they would be equal."""
     slices = sorted(set(a) & set(b))
-    values = [each[z] for each in (a, b) for z in slices]
-    ends = [min(values), max(values)]
+    known = [each[z] for each in (a, b) for z in slices if each[z] == each[z]]  # no NaN
+    ends = [min(known), max(known)] if known else []
     figure = go.Figure()
     figure.add_scatter(x=ends, y=ends, mode="lines", name="equal", line={"color": "#888888"})
     figure.add_scatter(
@@ -109,8 +109,8 @@ def draw_splits(splits: Mapping[str, tuple[int, int]], depth: int, missing: Sequ
                 x=list(slices), y=[name] * len(slices), name=name, mode="markers",
                 marker={"symbol": "line-ns-open", "size": 12, "color": COLOURS[3 + index % 3]},
             )  # fmt: skip
-    figure.update_layout(barmode="overlay", height=200)
-    return _finish(figure, "z", "").update_xaxes(range=[-0.5, depth - 0.5])
+    figure = _finish(figure, "z", "").update_xaxes(range=[-0.5, depth - 0.5])
+    return figure.update_layout(barmode="overlay", height=230, legend={"y": -0.7})
 
 
 def _beyond(high: float | None, low: float | None) -> float:

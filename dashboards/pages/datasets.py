@@ -115,10 +115,11 @@ def show_preview(volume: Volume) -> None:
     """A slice, with the labels of a task over it."""
     st.header("Slices")
     left, middle, right = st.columns([3, 1, 1])
-    z = left.slider("z", 0, max(volume.shape[0] - 1, 1), 0, key="z", bind="query-params")
-    task = middle.selectbox("Labels", ["none", *volume.tasks])
+    last = volume.shape[0] - 1
+    z = left.slider("z", 0, max(last, 1), last // 2, key="z", bind="query-params")
+    task = middle.selectbox("Labels", [*volume.tasks, "none"])
     opacity = right.slider("Opacity", 0.0, 1.0, 0.45)
-    image, labels = preview(volume, min(z, volume.shape[0] - 1), None if task == "none" else task)
+    image, labels = preview(volume, min(z, last), None if task == "none" else task)
     grey = (255 * rescale(image, volume.info.intensity)).astype(np.uint8)
     picture = np.repeat(grey[..., None], 3, axis=2)
     if labels is not None:

@@ -120,7 +120,7 @@ def test_datasets_shows_splits_labels_and_who_learned(in_lab: Settings, odd_name
     assert list(app.dataframe[-1].value["run"]) == [odd_name, "first"]
     assert "emsam data check tiny" in seen(app)
     before = app.image
-    app.selectbox[1].select("neurites").run()
+    app.selectbox[1].select("none").run()
     assert not app.exception
     assert len(app.image) == len(before) == 1
 
