@@ -22,7 +22,7 @@ _SHARDS = ((SLAB, 1024), (8, 2048), (2, 4096), (1, 4096))
 """Depth of a shard, and its sides in y and x: the wider the slices, the flatter the shards."""
 _LARGEST_SLAB = 320 << 20
 """Bytes of the slices that are held to be written together."""
-_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
+COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 """Of EM images and ids it makes less than level 5 with bits shuffled, in a fifth of the time."""
 _PIPELINE: dict[str, Any] = {
     "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
@@ -104,7 +104,7 @@ class VolumeWriter:
             dtype=self._dtypes[key],
             chunks=CHUNK,
             shards=self._shard,
-            compressors=_COMPRESSOR,
+            compressors=COMPRESSOR,
             dimension_names=("z", "y", "x"),
         )
 
@@ -146,13 +146,13 @@ class VolumeWriter:
         if self._filled:
             self._flush()
         self._wait()
-        ome = _multiscales("image", info.name, info.voxel_size, self._levels)
+        ome = multiscales("image", info.name, info.voxel_size, self._levels)
         self._group.attrs.put({"ome": ome, "emsam": asdict(info)})
         tasks = [key.removeprefix("labels/") for key in self._dtypes if key != "image"]
         if tasks:
             self._group["labels"].attrs["ome"] = {"version": "0.5", "labels": tasks}
         for task in tasks:
-            ome = _multiscales("", task, info.voxel_size, self._levels)
+            ome = multiscales("", task, info.voxel_size, self._levels)
             ome["image-label"] = {"source": {"image": "../../"}}
             self._group[f"labels/{task}"].attrs["ome"] = ome
 
@@ -197,9 +197,21 @@ def _drop_from(chunks: Path, shard: int) -> None:
             shutil.rmtree(folder)
 
 
-def _multiscales(
-    prefix: str, name: str, voxel_size: tuple[float, float, float], levels: int
+def multiscales(
+    prefix: str,
+    name: str,
+    voxel_size: tuple[float, float, float],
+    levels: int,
+    *,
+    unit: bool = True,
 ) -> dict[str, Any]:
+    """OME's metadata of a pyramid that halves y and x; ``unit``: whether the voxel size is in nm.
+
+    Parameters
+    ----------
+    prefix
+        Folder of the levels, relative to the group that gets the metadata.
+    """
     z, y, x = voxel_size
     datasets = [
         {
@@ -210,7 +222,8 @@ def _multiscales(
         }
         for level in range(levels)
     ]
-    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+    said = {"unit": "nanometer"} if unit else {}
+    axes = [{"name": axis, "type": "space"} | said for axis in "zyx"]
     return {
         "version": "0.5",
         "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],

@@ -34,7 +34,7 @@ NEIGHBOURS = {
 THIRD_PARTY: list[set[str]] = [
     {"numpy", "scipy", "skimage", "pydantic", "pydantic_settings", "yaml", "psutil"},
     {"zarr", "tifffile", "h5py", "imagecodecs", "mrcfile", "boto3", "botocore"},
-    {"torch", "torchvision", "segment_anything", "safetensors", "dask", "bioimage_cpp"},
+    {"torch", "torchvision", "segment_anything", "safetensors", "dask", "bioimage_cpp", "pyarrow"},
     {"lightning_fabric", "PIL", "optuna"},
 ]
 """What each of the floors 0 to 3 may import beside what is allowed below it."""
