@@ -25,7 +25,9 @@ from emsam.cli.console import (
 
 model_app = typer.Typer(no_args_is_help=True, help="Networks: what they are made of.")
 
-ModelName = Annotated[str, typer.Argument(help="Run directory, NAME@champion or NAME/VERSION.")]
+ModelName = Annotated[
+    str, typer.Argument(help="Run directory, NAME@champion, NAME/VERSION or champion.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -28,6 +28,7 @@ NEIGHBOURS = {
     ("settings", "errors"),  # a bad setting is bad input
     ("settings", "services"),  # where MLflow is depends on what runs
     ("metrics", "params"),  # the name of a task is a type in params
+    ("segment", "model"),  # a worker process loads its network itself
     ("cli", "flows"),  # `emsam pipeline` is a flow, run here
 }
 """Rooms of one floor that may nevertheless know each other; none on floor 4."""
