@@ -1,7 +1,7 @@
 """Segmenting a volume block by block, beside the bare network and scikit-image's watershed.
 
     python benchmarks/segment.py
-    python benchmarks/segment.py --only memory --side 8192 --slices 1
+    python benchmarks/segment.py --only memory --side 8192 --rows 2304
     python benchmarks/segment.py --only dask
 
 A network of random weights finds nothing, so its output counts for nothing here and objects are
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=2304, help="of a slice, pixels")
     parser.add_argument("--slices", type=int, default=2)
     parser.add_argument("--memory", type=float, default=3.0, help="GB, given to the segmentation")
+    parser.add_argument("--rows", type=int, help="memory: of each slice, all by default")
     parser.add_argument("--only", choices=[*TOPICS, "dask"], action="append")
     parser.add_argument("--work", type=Path, help="folder to work in; a temporary one")
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
@@ -180,10 +181,11 @@ def memory(arguments: argparse.Namespace, folder: Path) -> list[Row]:
     image, _ = volume(folder, arguments.side, arguments.slices)
     command = [
         sys.executable, __file__, "--model", arguments.model, "--memory", str(arguments.memory),
+        "--rows", str(arguments.rows or arguments.side),
         "--alone", str(image), str(folder / "memory.zarr"),
     ]  # fmt: skip
     said = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    shown = f"{arguments.slices}×{arguments.side}²"
+    shown = f"{arguments.slices}×{arguments.rows or arguments.side}×{arguments.side}"
     size = said["voxels"] / 1e6
     return [
         {"name": f"{arguments.model}, {shown}: peak memory beside --memory",
@@ -205,7 +207,8 @@ def alone(arguments: argparse.Namespace, image: Path, out: Path) -> dict[str, An
             disk = max(disk, sum(each.stat().st_size for each in files))
 
     params = params_of(arguments.model)
-    asked = Options(memory=arguments.memory, link=True)
+    roi = f":,0:{arguments.rows},:"
+    asked = Options(memory=arguments.memory, link=True, roi=roi)
     began = time.perf_counter()
     about = segment_volume(network_of(params), str(image), out, params, asked, look)
     seconds = time.perf_counter() - began

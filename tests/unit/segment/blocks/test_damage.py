@@ -50,12 +50,13 @@ def damaged_tiff(path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("make", [damaged_zarr, damaged_tiff])
+@pytest.mark.parametrize(("make", "name"), [(damaged_zarr, "em.zarr"), (damaged_tiff, "em.tif")])
 def test_a_damaged_chunk_is_named_and_skipped_if_asked(
-    make: Callable[[Path], str], bright: nn.Module, bright_params: Params, tmp_path: Path
-) -> None:
-    image, out = make(tmp_path / "em"), tmp_path / "ids.zarr"
-    with pytest.raises(InputError, match=r"em: .*(slice 1|chunk c/1/1/2)"):
+    make: Callable[[Path], str], name: str, bright: nn.Module, bright_params: Params,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    image, out = make(tmp_path / name), tmp_path / "ids.zarr"
+    with pytest.raises(InputError, match=r"em\.(zarr|tif): .*(slice 1|chunk c/1/1/2)"):
         segment_volume(bright, image, out, bright_params, Options(side=96, overlap=16))
     for side in (96, 2048):
         options = Options(side=side, overlap=16, damaged="skip", overwrite=True)
@@ -72,11 +73,11 @@ def test_what_was_finished_before_damage_is_not_done_again(
 ) -> None:
     from emsam.segment.blocks import work
 
-    image, out = damaged_zarr(tmp_path / "em"), tmp_path / "ids.zarr"
+    image, out = damaged_zarr(tmp_path / "em.zarr"), tmp_path / "ids.zarr"
     options = Options(side=96, overlap=16, workers=1)
     with pytest.raises(InputError):
         segment_volume(bright, image, out, bright_params, options)
-    chunk = tmp_path / "em" / "c" / "1" / "1"
+    chunk = tmp_path / "em.zarr" / "c" / "1" / "1"
     (chunk / "2").write_bytes((chunk / "1").read_bytes())  # brought back
     done, write = [], work.write_window
     monkeypatch.setattr(
