@@ -41,6 +41,7 @@ def threads(work: Work, count: int) -> Iterator[Executor]:
     """Threads of this process: one reads or makes objects while the network works for another."""
 
     def run(tasks: Sequence[Task], watch: Callable[[Sequence[Task]], None]) -> None:
+        work.opened()
         with ThreadPoolExecutor(count) as pool:
             futures = {pool.submit(work.do, task): task for task in tasks}
             try:
@@ -50,11 +51,14 @@ def threads(work: Work, count: int) -> Iterator[Executor]:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
-    yield run
+    try:
+        yield run
+    finally:
+        work.source.close()
 
 
 @contextmanager
-def processes(folder: str, digest: str, keep: int, count: int) -> Iterator[Executor]:
+def processes(folder: str, keep: int, count: int) -> Iterator[Executor]:
     """Processes of this machine; one that dies is replaced, and its task is done again."""
 
     def run(tasks: Sequence[Task], watch: Callable[[Sequence[Task]], None]) -> None:
@@ -62,7 +66,7 @@ def processes(folder: str, digest: str, keep: int, count: int) -> Iterator[Execu
         while left:
             before = len(left)
             try:
-                _run_pool(left, folder, digest, keep, count, watch)
+                _run_pool(left, folder, keep, count, watch)
             except BrokenProcessPool:
                 deaths = 1 if len(left) < before else deaths + 1
                 if deaths >= _DEATHS:
@@ -77,7 +81,6 @@ def processes(folder: str, digest: str, keep: int, count: int) -> Iterator[Execu
 def _run_pool(
     left: list[Task],
     folder: str,
-    digest: str,
     keep: int,
     count: int,
     watch: Callable[[Sequence[Task]], None],
@@ -95,7 +98,7 @@ def _run_pool(
     with ProcessPoolExecutor(count, context, _begin, (os.getpid(), share)) as pool:
         try:
             futures: dict[Future[None], Task] = {
-                pool.submit(do_task, folder, digest, keep, task): task for task in left
+                pool.submit(do_task, folder, keep, task): task for task in left
             }
             _drain(futures, done)
         except BaseException:
@@ -130,7 +133,7 @@ def _drain(futures: dict[Future[None], Task], watch: Callable[[Sequence[Task]], 
 
 
 @contextmanager
-def dask(address: str, folder: str, digest: str, keep: int) -> Iterator[Executor]:
+def dask(address: str, folder: str, keep: int) -> Iterator[Executor]:
     """The workers of a Dask cluster, which see the same folder under the same name.
 
     Raises
@@ -153,7 +156,7 @@ def dask(address: str, folder: str, digest: str, keep: int) -> Iterator[Executor
         ) from None
 
     def run(tasks: Sequence[Task], watch: Callable[[Sequence[Task]], None]) -> None:
-        _run_cluster(client, tasks, (folder, digest, keep), watch)
+        _run_cluster(client, tasks, (folder, keep), watch)
 
     with client:
         yield run
@@ -162,7 +165,7 @@ def dask(address: str, folder: str, digest: str, keep: int) -> Iterator[Executor
 def _run_cluster(
     client: Any,
     tasks: Sequence[Task],
-    what: tuple[str, str, int],
+    what: tuple[str, int],
     watch: Callable[[Sequence[Task]], None],
 ) -> None:
     """Keep every worker thread busy; tasks of a worker that dies go to others."""

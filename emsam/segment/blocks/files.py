@@ -24,6 +24,8 @@ import numpy as np
 from emsam.documents import sync_path
 
 JOB, PARAMS, WEIGHTS = "job.json", "params.yaml", "model.safetensors"
+FETCHED = "fetched"
+"""Beside the folder: input that cannot be read where it is."""
 
 
 def window_file(folder: Path, z: int, window: int) -> Path:

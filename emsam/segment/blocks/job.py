@@ -87,13 +87,13 @@ class Job:
         segment = params.settled_segment.model_dump(mode="json")
         return document_digest({"job": asdict(self), "segment": segment})
 
-    def write(self, path: Path) -> None:
+    def text(self) -> str:
         """As JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2))
+        return json.dumps(asdict(self), indent=2)
 
     @classmethod
     def read(cls, path: Path) -> Job:
-        """As :meth:`write` wrote it."""
+        """From a file with :meth:`text`."""
         entries = json.loads(path.read_text()).items()
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries}
         return cls(**fields)

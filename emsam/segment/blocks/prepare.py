@@ -12,7 +12,6 @@ import zarr
 from safetensors.torch import save
 from torch import nn
 
-from emsam.data.new_store import part_of
 from emsam.data.readers import TIFF_SUFFIXES
 from emsam.data.readers.regions import open_regions
 from emsam.documents import write_whole
@@ -128,36 +127,41 @@ def finished(out: Path, digest: str, overwrite: bool) -> dict[str, Any] | None:
 
 
 def take_folder(
-    out: Path, job: Job, params: Params, weights: bytes, overwrite: bool
-) -> tuple[Path, str]:
-    """The job's folder with all that workers read, and the digest of the job.
+    part: Path, out: Path, job: Job, params: Params, weights: bytes, overwrite: bool
+) -> Path:
+    """The job's folder in ``part``, with all that workers read.
+
+    It is named by the job: a worker of another one that nobody waits for any more cannot write
+    into it.
 
     Raises
     ------
     InputError
         Another job was begun there, and may not be replaced.
     """
-    folder, digest = part_of(out), job.digest(params)
-    if (folder / JOB).exists():
-        begun = Job.read(folder / JOB)
-        known = (folder / "digest").read_text()
-        if known == digest:
-            return folder, digest
+    folder = part / job.digest(params)[:16]
+    for other in begun_in(part):
+        if other == folder:
+            return folder
         if not overwrite:
-            what = "another model" if begun.weights != job.weights else "other input or settings"
+            of_model = Job.read(other / JOB).weights
+            what = "another model" if of_model != job.weights else "other input or settings"
             raise InputError(
                 f"{out}: was begun with {what} and not finished; run the same command as then, or "
                 "add --overwrite to begin anew"
             )
-        _clear(folder)
+        shutil.rmtree(other)
+    folder.mkdir(exist_ok=True)
     (folder / WEIGHTS).write_bytes(weights)
     settled = params.model_copy(update={"segment": params.settled_segment})
     (folder / PARAMS).write_text(dump_params(settled))
-    (folder / "digest").write_text(digest)
-    job.write(folder / f"{JOB}.new")
-    write_whole(folder / JOB, (folder / f"{JOB}.new").read_text())
-    (folder / f"{JOB}.new").unlink()
-    return folder, digest
+    write_whole(folder / JOB, job.text())  # the last one: what is begun is whole
+    return folder
+
+
+def begun_in(part: Path) -> list[Path]:
+    """Folders of jobs."""
+    return sorted(path.parent for path in part.glob(f"*/{JOB}"))
 
 
 def _absolute(location: str) -> str:
@@ -165,12 +169,3 @@ def _absolute(location: str) -> str:
     if not location or location.startswith("s3://"):
         return location
     return str(Path(location).absolute())
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir():
-            if path.name != "fetched":
-                shutil.rmtree(path)
-        elif path.name != "lock":
-            path.unlink()

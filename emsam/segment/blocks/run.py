@@ -18,7 +18,7 @@ from emsam.params import Params
 from emsam.segment.blocks import executors
 from emsam.segment.blocks.budget import plan_memory
 from emsam.segment.blocks.files import (
-    JOB,
+    FETCHED,
     ids_file,
     pair_file,
     read_arrays,
@@ -39,6 +39,7 @@ from emsam.segment.blocks.output import (
 )
 from emsam.segment.blocks.pairs import link_objects, number_objects, slice_pairs
 from emsam.segment.blocks.prepare import (
+    begun_in,
     check_output,
     finished,
     is_zarr,
@@ -93,19 +94,20 @@ def segment_volume(
     """
     check_output(out, options.overwrite)
     weights = weights_of(network)
-    with _folder(out) as folder:
-        job = plan_job(image, options, params, weights, folder / "fetched")
+    with _part(out) as part:
+        job = plan_job(image, options, params, weights, part / FETCHED)
         digest = job.digest(params)
         about = finished(out, digest, options.overwrite)
         if about is not None:
-            (folder / JOB).unlink(missing_ok=True)  # of one that was killed at its very end
+            for begun in begun_in(part):  # by one that was killed at its very end
+                shutil.rmtree(begun)
             return about
         budget = plan_memory(
             job, params, len(weights), memory=options.memory,
             workers=1 if options.dask else options.workers, processes=options.processes,
         )  # fmt: skip
-        folder, digest = take_folder(out, job, params, weights, options.overwrite)
-        where = (str(folder.absolute()), digest, budget.keep)
+        folder = take_folder(part, out, job, params, weights, options.overwrite)
+        where = (str(folder.absolute()), budget.keep)
         executor: AbstractContextManager[executors.Executor]
         if options.dask:
             executor = executors.dask(options.dask, *where)
@@ -114,8 +116,8 @@ def segment_volume(
         else:
             executor = executors.threads(Work(folder, budget.keep, network), budget.workers)
         with executor as run:
-            about = _Run(folder, Job.read(folder / JOB), params, run, report).all(out, digest)
-        _finish(folder, out)
+            about = _Run(folder, job, params, run, report).all(out, digest)
+        _finish(part, folder, out)
         return about
 
 
@@ -216,7 +218,7 @@ class _Run:
 
 
 @contextmanager
-def _folder(out: Path) -> Iterator[Path]:
+def _part(out: Path) -> Iterator[Path]:
     """The folder of what is not finished, ours alone; it goes if nothing was begun in it.
 
     Raises
@@ -236,7 +238,7 @@ def _folder(out: Path) -> Iterator[Path]:
             try:
                 yield folder
             finally:
-                if folder.exists() and not (folder / JOB).exists() and not _has_fetched(folder):
+                if folder.exists() and not begun_in(folder) and not _has_fetched(folder):
                     shutil.rmtree(folder)
     except Exception as error:
         if isinstance(error, InputError) or not is_disk_full(error):
@@ -248,16 +250,15 @@ def _folder(out: Path) -> Iterator[Path]:
         ) from None
 
 
-def _has_fetched(folder: Path) -> bool:
-    fetched = folder / "fetched"
+def _has_fetched(part: Path) -> bool:
+    fetched = part / FETCHED
     return fetched.is_dir() and any(path.is_file() for path in fetched.rglob("*"))
 
 
-def _finish(folder: Path, out: Path) -> None:
+def _finish(part: Path, folder: Path, out: Path) -> None:
     """Give the output its name and remove the rest."""
     made = folder / (STORE if is_zarr(out) else "ids.tif")
     if out.is_dir():
-        old = folder / "replaced"
-        out.rename(old)
+        out.rename(folder / "replaced")
     made.replace(out)
-    shutil.rmtree(folder)
+    shutil.rmtree(part, ignore_errors=True)  # a worker that was given up may still write

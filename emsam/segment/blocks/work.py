@@ -10,14 +10,14 @@ import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from torch import nn
 
 from emsam.model.package import load_network
 from emsam.params import Params, load_params
-from emsam.segment.blocks.files import JOB, PARAMS, WEIGHTS, slice_file, window_file
+from emsam.segment.blocks.files import FETCHED, JOB, PARAMS, WEIGHTS, slice_file, window_file
 from emsam.segment.blocks.grid import Box, Grid
 from emsam.segment.blocks.job import Job
 from emsam.segment.blocks.join import join_windows
@@ -72,7 +72,7 @@ class Work:
 
     @cached_property
     def source(self) -> Source:
-        return Source(self.job, self.folder / "fetched")
+        return Source(self.job, self.folder.parent / FETCHED)
 
     @property
     def network(self) -> nn.Module:
@@ -80,6 +80,11 @@ class Work:
             if self.given is None:
                 self.given, _ = load_network(self.folder / WEIGHTS, self.folder / PARAMS)
             return self.given
+
+    def opened(self) -> Self:
+        """Itself, with all read that threads share."""
+        _ = self.job, self.params, self.grid, self.source
+        return self
 
     def do(self, task: Task) -> None:
         """Do a task that is not done yet.
@@ -135,18 +140,15 @@ def _excluded(outer: Box, wanted: np.ndarray | None, damaged: list[Box]) -> np.n
     return excluded
 
 
-_opened: dict[tuple[str, str], Work] = {}
+_opened: dict[str, Work] = {}
 _opening = threading.Lock()
 
 
-def do_task(folder: str, digest: str, keep: int, task: Task) -> None:
+def do_task(folder: str, keep: int, task: Task) -> None:
     """Do a task of the job in ``folder``, which this process opens once."""
     with _opening:
-        work = _opened.get((folder, digest))
+        work = _opened.get(folder)
         if work is None:
-            for other in _opened.values():
-                other.source.close()
-            _opened.clear()
-            work = _opened[folder, digest] = Work(Path(folder), keep)
-            _ = work.source, work.params  # before threads share them
+            _opened.clear()  # jobs come one after the other
+            work = _opened[folder] = Work(Path(folder), keep).opened()
     work.do(task)
