@@ -12,12 +12,14 @@ from emsam.segment.blocks.grid import Grid
 from emsam.segment.blocks.job import Job
 from emsam.segment.blocks.output import SHARD
 
-_BASE = 700 << 20
+_BASE = 450 << 20
 """A process with torch and all libraries, before it has read a voxel."""
-_FORWARD = 2600
-"""Bytes a pixel of a batch while the network works; of `unet` and `emsam` with a ViT-T."""
-_OBJECTS = 64
+_FORWARD = 700
+"""Bytes a pixel of a batch while the network works; of `unet`, on a CPU. A ViT-T takes less."""
+_OBJECTS = {"seeds": 48, "distance": 96}
 """Bytes a pixel of a window while its objects are made, beside the maps."""
+_OTHER_OBJECTS = 144
+"""Of the methods that build a graph; measured as those above by the peak of a process."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def _window_bytes(grid: Grid, params: Params) -> int:
     """The larger of a window that is segmented and a shard that is written."""
     pixels = max(grid.outer(w).pixels for w in range(len(grid.windows)))
     seen = (np.sqrt(pixels) + 2 * params.segment.tile) ** 2
-    window = round(pixels * (4 * len(params.maps) + _OBJECTS) + seen * 16)
+    objects = _OBJECTS.get(params.segment.method, _OTHER_OBJECTS)
+    window = round(pixels * (4 * len(params.maps) + objects) + seen * 16)
     shard = int(np.prod(SHARD)) * 8 + 2 * SHARD[1] * SHARD[2] * 8
     return max(window, shard)
 
