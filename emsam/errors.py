@@ -11,6 +11,10 @@ class InputError(ValueError):
     """
 
 
+class DamagedInput(InputError):
+    """Input that can be opened but not decoded everywhere; other parts of it may be whole."""
+
+
 class TrainingStopped(Exception):
     """The trainer was asked to stop; the same call goes on from its checkpoint."""
 
@@ -21,6 +25,10 @@ class TrainingFailed(Exception):
 
 class DiskFull(Exception):
     """A disk has no space left; what was begun on it is removed."""
+
+
+class WorkersDied(Exception):
+    """Processes that shared some work died again and again; what they finished is kept."""
 
 
 class VersioningFailed(Exception):

@@ -20,12 +20,22 @@ from emsam.errors import (
     TrainingFailed,
     TrainingStopped,
     VersioningFailed,
+    WorkersDied,
 )
 from emsam.interrupts import interrupted, watch_for_ctrl_c
 from emsam.quiet import QUIET_ENVIRONMENT
 
 _GO_ON = "interrupted; run the same command again to go on"
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 75, 130, 143
+
+_FAILURES = (
+    DiskFull,
+    LedgerFailed,
+    StackFailed,
+    TrainingFailed,
+    VersioningFailed,
+    WorkersDied,
+)
 
 
 class _InOrderOfUse(TyperGroup):
@@ -74,7 +84,7 @@ def main() -> None:
         _fail(_GO_ON, EXIT_INTERRUPTED)
     except TrainingStopped as error:
         _fail(error, EXIT_STOPPED)
-    except (DiskFull, LedgerFailed, StackFailed, TrainingFailed, VersioningFailed) as error:
+    except _FAILURES as error:
         _fail(error, EXIT_FAILED)
     except Exception as error:
         if interrupted():  # some libraries wrap KeyboardInterrupt into errors of their own

@@ -16,7 +16,7 @@ _SHARDS = ((SLAB, 1024), (8, 2048), (2, 4096), (1, 4096))
 """Depth of a shard, and its sides in y and x: the wider the slices, the flatter the shards."""
 LARGEST_SLAB = 320 << 20
 """Bytes of the slices that are held to be written together."""
-_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
+COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 """Of EM images and ids it makes less than level 5 with bits shuffled, in a fifth of the time."""
 _PIPELINE: dict[str, Any] = {
     "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
@@ -60,7 +60,7 @@ def create_level(
         dtype=dtype,
         chunks=CHUNK,
         shards=shard,
-        compressors=_COMPRESSOR,
+        compressors=COMPRESSOR,
         dimension_names=("z", "y", "x"),
     )
 
@@ -71,6 +71,8 @@ def multiscales(
     voxel_size: tuple[float, float, float],
     levels: int,
     first: int = 0,
+    *,
+    unit: bool = True,
 ) -> dict[str, Any]:
     """OME-Zarr 0.5 metadata of a pyramid.
 
@@ -82,6 +84,8 @@ def multiscales(
         z, y, x in nm of level 0.
     first
         Slice of the volume that is slice 0 here.
+    unit
+        Whether the voxel size is in nm; ``False`` where nobody knows it.
     """
     z, y, x = voxel_size
     moved = [{"type": "translation", "translation": [first * z, 0.0, 0.0]}] if first else []
@@ -95,7 +99,8 @@ def multiscales(
         }
         for level in range(levels)
     ]
-    axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+    said = {"unit": "nanometer"} if unit else {}
+    axes = [{"name": axis, "type": "space"} | said for axis in "zyx"]
     return {
         "version": "0.5",
         "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],

@@ -84,18 +84,20 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
 
 
 def find_version(reference: str, settings: Settings) -> ModelVersion:
-    """The model version that ``NAME@champion`` or ``NAME/3`` means.
+    """The model version that ``NAME@champion`` or ``NAME/3`` means, or ``champion`` alone.
 
     Raises
     ------
     InputError
-        Not such a name, or nothing of that name.
+        Not such a name, nothing of that name, or champions of several tasks.
     """
+    if reference == CHAMPION:
+        return _only_champion(settings)
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise InputError(
-            f"{reference}: no run directory and no model; name a run directory, NAME@champion "
-            "or NAME/VERSION"
+            f"{reference}: no run directory and no model; name a run directory, NAME@champion, "
+            "NAME/VERSION or champion"
         )
     client = open_client(settings)
     try:
@@ -110,6 +112,22 @@ def find_version(reference: str, settings: Settings) -> ModelVersion:
             f"{reference}: no such model in {settings.tracking_uri} (models are called {names}); "
             "see 'emsam registry log NAME'"
         ) from None
+
+
+def _only_champion(settings: Settings) -> ModelVersion:
+    """The champion of the task that has one."""
+    client = open_client(settings)
+    names = [settings.model_name(task) for task in TASKS]
+    champions = [found for name in names if (found := champion_of(client, name)) is not None]
+    if len(champions) == 1:
+        return champions[0]
+    if champions:
+        choice = " or ".join(f"{each.name}@{CHAMPION}" for each in champions)
+        raise InputError(f"champion: several tasks have one; name {choice}")
+    raise InputError(
+        f"champion: no task has one in {settings.tracking_uri} (models are called "
+        f"{', '.join(names)}); promote one first with 'emsam promote', or name a run directory"
+    )
 
 
 def list_versions(name: str, settings: Settings) -> list[dict[str, Any]]:
@@ -167,7 +185,7 @@ def champion_of(client: MlflowClient, name: str) -> ModelVersion | None:
 
 
 def open_model(reference: str, settings: Settings) -> tuple[nn.Module, Params]:
-    """Network and parameters of a run directory, of ``NAME@champion`` or of ``NAME/VERSION``.
+    """Network and parameters of a run directory or of what :func:`find_version` takes.
 
     Raises
     ------

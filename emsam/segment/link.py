@@ -43,7 +43,7 @@ def link_slices(slices: Iterable[np.ndarray], overlap: float) -> list[np.ndarray
            ICCV 2015 (greedy additive edge contraction, the solver).
     """
     nodes: list[np.ndarray] = []  # node of each id of a slice; 0 where there is no such object
-    pairs, weights = [np.empty((0, 2), np.uint64)], [np.empty(0)]
+    pairs, shares_of = [np.empty((0, 2), np.uint64)], [np.empty(0)]
     count, before = 1, None
     for ids in slices:
         present = np.unique(ids)
@@ -58,9 +58,9 @@ def link_slices(slices: Iterable[np.ndarray], overlap: float) -> list[np.ndarray
         if before is not None:
             edges, shares = _overlaps(before, numbered)
             pairs.append(edges)
-            weights.append(sure_logit(shares) - logit(overlap))
+            shares_of.append(shares)
         before = numbered
-    joined = _solve(count, np.concatenate(pairs), np.concatenate(weights))
+    joined = join_objects(count, np.concatenate(pairs), np.concatenate(shares_of), overlap)
     return [joined[node] for node in nodes]
 
 
@@ -74,9 +74,25 @@ def _overlaps(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.nda
     return pairs.astype(np.uint64), shares
 
 
-def _solve(count: int, pairs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Dense object ids of the nodes 0 to ``count`` - 1; node 0 is background and stays 0."""
+def join_objects(count: int, pairs: np.ndarray, shares: np.ndarray, overlap: float) -> np.ndarray:
+    """The multicut of :func:`link_slices`.
+
+    Parameters
+    ----------
+    count
+        Objects of all slices, numbered in order of slices from 1, and one more.
+    pairs
+        (n, 2) uint64, objects of neighbouring slices that overlap.
+    shares
+        (n,) by how much.
+
+    Returns
+    -------
+    ndarray
+        (count,) int64: ids in the volume, dense from 1; entry 0 is 0.
+    """
     graph = UndirectedGraph.from_edges(count, pairs)
+    weights = sure_logit(shares) - logit(overlap)
     labels = GreedyAdditiveMulticut().optimize(MulticutObjective(graph, weights))
     _, dense = np.unique(labels[1:], return_inverse=True)
     return np.concatenate([[0], dense.reshape(-1) + 1]).astype(np.int64)

@@ -9,17 +9,19 @@ import torch
 from torch import nn
 
 from emsam.data.patches import ORIENTATIONS, orient
-from emsam.params import Params, SegmentParams
+from emsam.params import Params
 from emsam.segment.orientations import MapAverage
 
-_BATCH = 4
+BATCH = 4
+"""Tiles that the network sees together."""
 
 
 def predict_maps(model: nn.Module, image: np.ndarray, params: Params) -> np.ndarray:
     """Probabilities of a slice of any size.
 
-    With ``segment.augmentations = 8`` the network sees the slice in each of its eight positions
-    and the maps are averaged.
+    The slice is mirrored at its border and cut into tiles of one size; each gives the part
+    without its halo, so nothing is blended. The result has no seams where the halo is at least
+    as wide as what the network looks at.
 
     Parameters
     ----------
@@ -33,52 +35,76 @@ def predict_maps(model: nn.Module, image: np.ndarray, params: Params) -> np.ndar
     ndarray
         (c, y, x) float32 in [0, 1].
     """
-    if params.segment.augmentations == 1:
-        return _predict_tiles(model, image, params.segment)
-    average = MapAverage(params)
-    for orientation in range(ORIENTATIONS):
-        turned = np.ascontiguousarray(orient(image, orientation))
-        average.add(_predict_tiles(model, turned, params.segment), orientation)
-    return average.mean()
-
-
-def _predict_tiles(model: nn.Module, image: np.ndarray, params: SegmentParams) -> np.ndarray:
-    """Maps (c, y, x) of a slice, tile by tile.
-
-    The slice is mirrored at its border and cut into tiles of one size; each gives the part
-    without its halo, so nothing is blended. The result has no seams where the halo is at least
-    as wide as what the network looks at.
-    """
-    device = next(model.parameters()).device
+    tile, halo = params.segment.tile, params.segment.halo
     height, width = image.shape
-    core = params.tile - 2 * params.halo
-    padded = _pad_to_tiles(image, params)
+    core = tile - 2 * halo
+    rows, columns = (mirrored(-halo, side + -side % core + halo, side) for side in image.shape)
+    padded = image[np.ix_(rows, columns)]
     maps: np.ndarray | None = None
-    with torch.inference_mode():
-        for corners in _batches(height, width, core):
-            stack = np.stack([padded[y : y + params.tile, x : x + params.tile] for y, x in corners])
-            batch = torch.from_numpy(stack)[:, None].to(device)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            out = model(batch).float().sigmoid().cpu().numpy()  # (n, c, tile, tile)
+    for corners in _batches(height, width, core):
+        tiles = np.stack([padded[y : y + tile, x : x + tile] for y, x in corners])
+        for (y, x), inner in zip(corners, predict_tiles(model, tiles, params), strict=True):
             if maps is None:
-                maps = np.empty((out.shape[1], height, width), np.float32)
-            for (y, x), tile in zip(corners, out, strict=True):
-                rows, columns = min(core, height - y), min(core, width - x)
-                inner = tile[:, params.halo :, params.halo :][:, :rows, :columns]
-                maps[:, y : y + rows, x : x + columns] = inner
+                maps = np.empty((len(inner), height, width), np.float32)
+            there = maps[:, y : y + core, x : x + core]
+            there[...] = inner[:, : there.shape[1], : there.shape[2]]
     assert maps is not None  # a slice has at least one tile
     return maps
 
 
-def _pad_to_tiles(image: np.ndarray, params: SegmentParams) -> np.ndarray:
-    """The image with a halo before it, and behind it what completes the last tile."""
-    core = params.tile - 2 * params.halo
-    after = [-side % core + params.halo for side in image.shape]
-    # numpy mirrors as often as needed, which a slice smaller than a halo relies on
-    return np.pad(image, [(params.halo, more) for more in after], mode="symmetric")
+def predict_tiles(
+    model: nn.Module, tiles: np.ndarray, params: Params, *, bf16: bool = False
+) -> np.ndarray:
+    """Probabilities of tiles without their halos.
+
+    With ``segment.augmentations = 8`` the network sees each tile in each of its eight positions
+    and the maps are averaged.
+
+    Parameters
+    ----------
+    tiles
+        (n, tile, tile) float32 in [0, 1].
+    bf16
+        Let torch calculate with 16 bits where it knows that it may.
+
+    Returns
+    -------
+    ndarray
+        (n, c, core, core) float32 in [0, 1].
+    """
+    halo = params.segment.halo
+    inner = slice(halo, params.segment.tile - halo)
+    if params.segment.augmentations == 1:
+        return _forward(model, tiles, bf16=bf16)[:, :, inner, inner]
+    averages = [MapAverage(params) for _ in tiles]
+    for orientation in range(ORIENTATIONS):
+        turned = np.stack([orient(each, orientation) for each in tiles])
+        for average, maps in zip(averages, _forward(model, turned, bf16=bf16), strict=True):
+            average.add(maps, orientation)
+    return np.stack([average.mean()[:, inner, inner] for average in averages])
+
+
+def _forward(model: nn.Module, tiles: np.ndarray, *, bf16: bool) -> np.ndarray:
+    """(n, y, x) → (n, c, y, x) float32 in [0, 1]."""
+    device = next(model.parameters()).device
+    batch = torch.from_numpy(tiles)[:, None].to(device)
+    batch = batch.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        out: np.ndarray = model(batch).float().sigmoid().cpu().numpy()
+    return out
+
+
+def mirrored(first: int, end: int, side: int) -> np.ndarray:
+    """Where in 0 to ``side`` - 1 the positions ``first`` to ``end`` - 1 of a mirrored image lie.
+
+    It is mirrored as often as needed, which a slice smaller than a halo relies on; the pixel at
+    the border comes twice, as in numpy's "symmetric".
+    """
+    within = np.arange(first, end) % (2 * side)
+    return np.minimum(within, 2 * side - 1 - within)
 
 
 def _batches(height: int, width: int, core: int) -> Iterator[list[tuple[int, int]]]:
     corners = [(y, x) for y in range(0, height, core) for x in range(0, width, core)]
-    for start in range(0, len(corners), _BATCH):
-        yield corners[start : start + _BATCH]
+    for start in range(0, len(corners), BATCH):
+        yield corners[start : start + BATCH]

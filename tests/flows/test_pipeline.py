@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
+from prefect.logging import disable_run_logger
 
 from tests.conftest import make_laboratory, overrides
 from tests.flows.conftest import Finished, run_after, synthesize
@@ -101,6 +103,29 @@ def test_the_package_predicts_what_the_command_segments(
     mlflow.set_registry_uri(uri)
     loaded = mlflow.pyfunc.load_model("models:/emsam-neurites@champion")
     np.testing.assert_array_equal(loaded.predict(image[0]), tifffile.imread(out))
+
+
+def test_the_flow_segments_what_the_command_segments(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.segment_volume import segment_volume
+
+    image = np.random.default_rng(2).integers(0, 255, (3, 100, 70), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "em.tif", image, photometric="minisblack")
+    shared = [str(tmp_path / "em.tif"), "--model", "champion", "--link", "3d"]
+    said = finished.lab.json("segment", *shared, "--out", str(tmp_path / "a.zarr"))
+    printed = finished.lab.run("segment", *shared, "--out", str(tmp_path / "b.zarr")).stdout
+    assert "napari" in printed
+    assert "neuroglancer" in printed
+    expected = finished.lab.json("segment", *shared, "--out", "none.zarr", "--dry-run")
+    assert (expected["voxels"], expected["slices"]) == (image.size, 3)
+    assert min(expected[each] for each in ("seconds", "memory_bytes", "disk_bytes")) > 0
+    monkeypatch.setenv("EMSAM_HOME", str(finished.lab.path / ".emsam"))
+    with disable_run_logger():
+        again = segment_volume.fn(str(tmp_path / "em.tif"), str(tmp_path / "c.zarr"))
+    assert again["objects"] == said["objects"]
+    ids = [np.asarray(zarr.open_array(tmp_path / f"{each}.zarr/0", mode="r")) for each in "ac"]
+    np.testing.assert_array_equal(*ids)
 
 
 def test_changed_weights_in_the_store_are_refused(finished: Finished, tmp_path: Path) -> None:

@@ -256,3 +256,19 @@ def test_a_registry_that_fails_in_the_middle_leaves_a_move_that_is_ended_later(
 def test_a_package_can_still_be_fetched(settings: Settings, tmp_path: Path) -> None:
     weights, _ = fetch_package(find_version(f"{NAME}@champion", settings), settings, tmp_path)
     assert weights.read_bytes() == b"weights of a test"
+
+
+def test_champion_alone_means_the_only_one(settings: Settings) -> None:
+    assert int(find_version("champion", settings).version) == 1
+    client = open_client(settings)
+    other = settings.model_name("mitochondria")
+    client.create_registered_model(other)
+    client.create_model_version(other, source="runs:/0/model")
+    assert find_version("champion", settings).name == NAME
+    client.set_registered_model_alias(other, "champion", "1")
+    with pytest.raises(InputError, match=rf"{NAME}@champion or {other}@champion"):
+        find_version("champion", settings)
+    for name in (NAME, other):
+        client.delete_registered_model_alias(name, "champion")
+    with pytest.raises(InputError, match=r"no task has one.*emsam promote"):
+        find_version("champion", settings)

@@ -28,13 +28,14 @@ NEIGHBOURS = {
     ("settings", "errors"),  # a bad setting is bad input
     ("settings", "services"),  # where MLflow is depends on what runs
     ("metrics", "params"),  # the name of a task is a type in params
+    ("segment", "model"),  # a worker process loads its network itself
     ("cli", "flows"),  # `emsam pipeline` is a flow, run here
 }
 """Rooms of one floor that may nevertheless know each other; none on floor 4."""
 THIRD_PARTY: list[set[str]] = [
     {"numpy", "scipy", "skimage", "pydantic", "pydantic_settings", "yaml", "psutil"},
     {"zarr", "tifffile", "h5py", "imagecodecs", "mrcfile", "boto3", "botocore"},
-    {"torch", "torchvision", "segment_anything", "safetensors", "dask", "bioimage_cpp"},
+    {"torch", "torchvision", "segment_anything", "safetensors", "dask", "bioimage_cpp", "pyarrow"},
     {"lightning_fabric", "PIL", "optuna"},
 ]
 """What each of the floors 0 to 3 may import beside what is allowed below it."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from emsam.errors import InputError
+from emsam.errors import DamagedInput, InputError
 
 _LARGEST_JSON = 64 << 20
 _LISTED = 8
@@ -75,14 +75,19 @@ def refuse_truncated_blosc(folder: Path, name: str) -> None:
         A chunk that is shorter or longer.
     """
     for path in _chunk_files(folder):
-        with path.open("rb") as stream:
-            start = stream.read(16)
-        size = path.stat().st_size
-        if len(start) < 16 or struct.unpack_from("<I", start, 12)[0] != size:
-            raise InputError(
-                f"{name}: chunk {path.relative_to(folder).as_posix()} has {size} bytes, its header "
-                "says another number; it is truncated or damaged, copy it again"
-            )
+        refuse_truncated_chunk(path, folder, name)
+
+
+def refuse_truncated_chunk(path: Path, folder: Path, name: str) -> None:
+    """As :func:`refuse_truncated_blosc`, of one file of the array in ``folder``."""
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    size = path.stat().st_size
+    if len(start) < 16 or struct.unpack_from("<I", start, 12)[0] != size:
+        raise DamagedInput(
+            f"{name}: chunk {path.relative_to(folder).as_posix()} has {size} bytes, its header "
+            "says another number; it is truncated or damaged, copy it again"
+        )
 
 
 def _chunk_files(folder: Path) -> Iterator[Path]:

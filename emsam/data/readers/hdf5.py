@@ -45,6 +45,17 @@ class Hdf5Stack(Stack):
         for start, end in slabs(depth, chunk, height * width * self.dtype.itemsize, first):
             yield from self._dataset[start:end]
 
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """Of a chunked data set its chunks, else slices."""
+        if not self._dataset.chunks:
+            return super().chunk
+        depth, height, width = (1, *self._dataset.chunks)[-3:]
+        return depth, height, width
+
+    def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
+        return self._dataset[y, x] if self._dataset.ndim == 2 else self._dataset[z, y, x]
+
     def identity(self) -> str:
         """md5 of the file, and the data set."""
         return f"{file_md5(self._path)}:{self._dataset.name}"

@@ -28,7 +28,7 @@ _IN_HDF5 = re.compile(
 )
 
 
-def open_stack(location: str | Path, *, name: str = "") -> Stack:
+def open_stack(location: str | Path, *, name: str = "", whole: bool = True) -> Stack:
     """Open a grey or label stack of any format that is known.
 
     Parameters
@@ -37,6 +37,8 @@ def open_stack(location: str | Path, *, name: str = "") -> Stack:
         A file, a folder, ``file.h5:/path``, or ``image.zarr/path``.
     name
         What messages call it; ``location`` by default.
+    whole
+        Whether all of it will be read, so that it is worth looking at every chunk of a Zarr now.
 
     Returns
     -------
@@ -51,12 +53,14 @@ def open_stack(location: str | Path, *, name: str = "") -> Stack:
     text = str(location)
     name = name or text
     if text.startswith(S3):
-        raise InputError(f"{name}: s3:// is read by 'emsam data ingest' alone; fetch it first")
+        raise InputError(
+            f"{name}: s3:// is read by 'emsam data ingest' and 'emsam segment'; fetch it first"
+        )
     path, inner = split_location(text)
     if not path.exists():
         raise InputError(f"{name}: no such file; check the path")
     if path.is_dir():
-        return _open_directory(path, name)
+        return _open_directory(path, name, whole)
     suffix = path.suffix.lower()
     if suffix in TIFF_SUFFIXES:
         return open_tiff(path, name)
@@ -71,11 +75,11 @@ def open_stack(location: str | Path, *, name: str = "") -> Stack:
     )
 
 
-def _open_directory(path: Path, name: str) -> Stack:
+def _open_directory(path: Path, name: str, whole: bool) -> Stack:
     """A Zarr or N5 folder, by its metadata or by the suffix of a folder above, or slices."""
     suffixes = [each.suffix.lower() for each in (path, *path.parents)]
     if is_node(path) or ".zarr" in suffixes:
-        return open_zarr(path, name)
+        return open_zarr(path, name, whole=whole)
     if (path / "attributes.json").is_file() or ".n5" in suffixes:
         return open_n5(path, name)
     return open_folder(path, name)

@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from emsam.errors import InputError, one_line
+from emsam.errors import DamagedInput, InputError, one_line
 
 VoxelSize = tuple[float, float, float]
 """z, y, x in nm."""
@@ -81,22 +81,49 @@ class Stack(ABC):
         """
         planes = self._planes(first)
         for z in range(first, self.shape[0]):
-            try:
-                plane = next(planes)
-                if plane.dtype.newbyteorder("=") != self.dtype.newbyteorder("="):
-                    raise ValueError(f"it holds {plane.dtype}, announced was {self.dtype}")
-                if plane.shape[-2:] != self.shape[1:]:
-                    raise ValueError(f"its shape is {plane.shape}")
-                native = plane.astype(plane.dtype.newbyteorder("="), copy=False)
-                native = native.reshape(self.shape[1:])
-            except InputError:
-                raise
-            except Exception as error:  # every codec has its own exception
-                raise InputError(
-                    f"{self.name}: slice {z} cannot be decoded ({one_line(error)}); "
-                    "the file is truncated or damaged, copy it again"
-                ) from None
-            yield native
+            with self._decoding(f"slice {z}"):
+                plane = self._native(next(planes), self.shape[1:])
+            yield plane
+
+    def region(self, z: int, y: slice, x: slice) -> np.ndarray:
+        """A part of slice ``z`` in native byte order; no more is decoded than the format asks.
+
+        Raises
+        ------
+        InputError
+            As :meth:`slices_from`.
+        """
+        what = f"slice {z}, rows {y.start} to {y.stop - 1}, columns {x.start} to {x.stop - 1},"
+        with self._decoding(what):
+            return self._native(self._region(z, y, x), (y.stop - y.start, x.stop - x.start))
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """z, y, x of what is decoded at a time; a damaged file has lost whole ones of these."""
+        return (1, *self.shape[1:])
+
+    @contextmanager
+    def _decoding(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # every codec has its own exception
+            raise DamagedInput(
+                f"{self.name}: {what} cannot be decoded ({one_line(error)}); "
+                "the file is truncated or damaged, copy it again"
+            ) from None
+
+    def _native(self, plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """``plane`` as it was announced; ``ValueError`` if it is something else."""
+        if plane.dtype.newbyteorder("=") != self.dtype.newbyteorder("="):
+            raise ValueError(f"it holds {plane.dtype}, announced was {self.dtype}")
+        if plane.shape[-2:] != shape:
+            raise ValueError(f"its shape is {plane.shape}")
+        return plane.astype(plane.dtype.newbyteorder("="), copy=False).reshape(shape)
+
+    def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
+        return next(self._planes(z)).reshape(self.shape[1:])[y, x]
 
     @abstractmethod
     def _planes(self, first: int) -> Iterator[np.ndarray]:

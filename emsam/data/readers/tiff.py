@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
+import zarr
 
 from emsam.data.digest import file_md5
 from emsam.data.readers.content import refuse_other_content
@@ -29,20 +32,38 @@ class TiffStack(Stack):
         self._file = file
 
     def _planes(self, first: int) -> Iterator[np.ndarray]:
+        pages = self._pages
+        for z in range(first, self.shape[0]):
+            yield pages[z].asarray() if pages else np.array(self._mapped(z))
+
+    def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
+        if not self._pages:
+            return np.array(self._mapped(z)[y, x])
+        with self._pages[z].aszarr() as store:  # decodes the strips or tiles that are asked for
+            return np.asarray(zarr.open_array(store, mode="r")[y, x])
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """A strip or a tile."""
+        return (1, *self._pages[0].chunks[-2:]) if self._pages else super().chunk
+
+    @cached_property
+    def _pages(self) -> list[Any]:
+        """A page for each slice; none where one page describes all, as ImageJ writes large ones."""
         series = self._file.series
         pages = [page for each in series for page in each.pages]
         if len(pages) == self.shape[0]:
-            for page in pages[first:]:
-                yield page.asarray()  # type: ignore[union-attr]
-            return
-        start = series[0].dataoffset  # as ImageJ writes large stacks
-        if start is None:
+            return pages
+        if series[0].dataoffset is None:
             raise ValueError(f"{len(pages)} pages for {self.shape[0]} slices")
+        return []
+
+    def _mapped(self, z: int) -> np.ndarray:
+        """A mapping of one slice: that of the whole file would stay in memory as it is read."""
         dtype = self.dtype.newbyteorder(self._file.byteorder)
         step = self.shape[1] * self.shape[2] * dtype.itemsize
-        for z in range(first, self.shape[0]):
-            # a mapping of the whole file would stay in memory as it is read
-            yield np.array(np.memmap(self._path, dtype, "r", start + z * step, self.shape[1:]))
+        start = int(self._file.series[0].dataoffset or 0) + z * step
+        return np.memmap(self._path, dtype, "r", start, self.shape[1:])
 
     def identity(self) -> str:
         """md5 of the file."""

@@ -24,14 +24,25 @@ class UnsignedStack(Stack):
 
     def _planes(self, first: int) -> Iterator[np.ndarray]:
         for z, plane in enumerate(self._stack.slices_from(first), first):
-            if (least := plane.min()) < 0:
-                half = 1 << (8 * self.dtype.itemsize - 1)
-                raise InputError(
-                    f"{self.name}: slice {z} has the value {least} ({plane.dtype}, signed); add "
-                    f"{half} to all voxels, or read them as unsigned if that is what they are, "
-                    f"and save them as {self.dtype}"
-                )
-            yield plane.astype(self.dtype)
+            yield self._as_unsigned(z, plane)
+
+    def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
+        return self._as_unsigned(z, self._stack.region(z, y, x))
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """That of the stack."""
+        return self._stack.chunk
+
+    def _as_unsigned(self, z: int, plane: np.ndarray) -> np.ndarray:
+        if (least := plane.min()) < 0:
+            half = 1 << (8 * self.dtype.itemsize - 1)
+            raise InputError(
+                f"{self.name}: slice {z} has the value {least} ({plane.dtype}, signed); add "
+                f"{half} to all voxels, or read them as unsigned if that is what they are, "
+                f"and save them as {self.dtype}"
+            )
+        return plane.astype(self.dtype)
 
     def identity(self) -> str:
         """That of the stack."""

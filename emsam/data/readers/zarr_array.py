@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from zarr.abc.store import Store
 
 from emsam.data.digest import folder_digest
 from emsam.data.readers.chunks import (
@@ -16,6 +18,7 @@ from emsam.data.readers.chunks import (
     missing_chunks,
     only_array,
     refuse_truncated_blosc,
+    refuse_truncated_chunk,
 )
 from emsam.data.readers.ome_zarr import full_resolution, ome_axes, spatial_axes
 from emsam.data.readers.stack import SLAB_BYTES, Stack, reading, refuse_large_chunk, slabs
@@ -23,9 +26,19 @@ from emsam.data.readers.zarr_metadata import ZarrArray, is_array, read_array
 
 
 class ZarrStack(Stack):
-    """A Zarr array, read one chunk deep at a time; a chunk that is not stored is its fill value."""
+    """A Zarr array, read one chunk deep at a time; a chunk that is not stored is its fill value.
 
-    def __init__(self, array: ZarrArray, name: str) -> None:
+    Parameters
+    ----------
+    whole
+        Whether all of it will be read: then its files are looked at first, else as they are read.
+    store
+        What has the files, if it is not ``array.folder``.
+    """
+
+    def __init__(
+        self, array: ZarrArray, name: str, *, whole: bool = True, store: Store | None = None
+    ) -> None:
         names, voxel_size = ome_axes(array.folder, name)
         if not names and set(array.axes) <= set("tczyx"):
             names = array.axes
@@ -38,12 +51,16 @@ class ZarrStack(Stack):
         self._folder = array.folder
         self._axes = axes
         self._chunk = (1, *(array.chunk[axis] for axis in axes))[-3:]
-        if array.packed_by == "blosc":
-            refuse_truncated_blosc(array.folder, name)
-        self.warnings = missing_chunks(array.folder, array.shape, array.stored, array.fill)
+        self._is_blosc = array.packed_by == "blosc"
+        if whole:
+            if self._is_blosc:
+                refuse_truncated_blosc(array.folder, name)
+            self.warnings = missing_chunks(array.folder, array.shape, array.stored, array.fill)
         with reading(name, "Zarr"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of codecs that are not in the specification yet
-            self._array = zarr.open_array(array.folder, mode="r")
+            self._array = zarr.open_array(store or array.folder, mode="r")
+        self._stored = array.stored
+        self._has_files = store is None
 
     def _planes(self, first: int) -> Iterator[np.ndarray]:
         depth, height, width = self.shape
@@ -51,13 +68,40 @@ class ZarrStack(Stack):
         for start, end in slabs(depth, self._chunk[0], plane_bytes, first):
             slab = np.empty((end - start, height, width), self._array.dtype)
             for y, x in self._blocks():
-                index: list[int | slice] = [0] * len(self._array.shape)
-                for axis, part in zip(
-                    reversed(self._axes), (x, y, slice(start, end)), strict=False
-                ):
-                    index[axis] = part
-                slab[:, y, x] = self._array[tuple(index)]
+                slab[:, y, x] = self._array[self._index(slice(start, end), y, x)]
             yield from slab
+
+    def _index(self, z: int | slice, y: slice, x: slice) -> tuple[int | slice, ...]:
+        """Where z, y, x are among the array's axes; the others have length 1."""
+        index: list[int | slice] = [0] * len(self._array.shape)
+        for axis, part in zip(reversed(self._axes), (x, y, z), strict=False):
+            index[axis] = part
+        return tuple(index)
+
+    def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
+        index = self._index(z, y, x)
+        if self._is_blosc and self._has_files:
+            self._refuse_truncated(index)
+        return np.asarray(self._array[index])
+
+    def _refuse_truncated(self, index: tuple[int | slice, ...]) -> None:
+        """Look at the files of a region, as :func:`refuse_truncated_blosc` does."""
+        spans = [
+            range(part // side, part // side + 1)
+            if isinstance(part, int)
+            else range(part.start // side, (part.stop - 1) // side + 1)
+            for part, side in zip(index, self._stored, strict=True)
+        ]
+        for place in itertools.product(*spans):
+            path = self._folder / self._array.metadata.encode_chunk_key(place)
+            if path.is_file():
+                refuse_truncated_chunk(path, self._folder, self.name)
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """Of a sharded array, a chunk inside a shard."""
+        depth, height, width = self._chunk
+        return depth, height, width
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Parts of a slab, in y and x, whose chunks fit in memory together."""
@@ -75,7 +119,7 @@ class ZarrStack(Stack):
         return folder_digest(self._folder)
 
 
-def open_zarr(folder: Path, name: str) -> ZarrStack:
+def open_zarr(folder: Path, name: str, *, whole: bool = True) -> ZarrStack:
     """Open a Zarr array, the full resolution of an OME-Zarr group, or a group's only array.
 
     Raises
@@ -85,7 +129,7 @@ def open_zarr(folder: Path, name: str) -> ZarrStack:
         times or channels.
     """
     with reading(name, "Zarr"):
-        return ZarrStack(read_array(find_array(folder, name), name), name)
+        return ZarrStack(read_array(find_array(folder, name), name), name, whole=whole)
 
 
 def find_array(folder: Path, name: str) -> Path:

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 
 DEPLOYMENTS = {
     "publish-dataset/cpu", "fine-tune/gpu", "fine-tune/cpu", "evaluate/gpu", "evaluate/cpu",
-    "promote/cpu", "rollback/cpu", "reconcile/cpu", "pipeline/gpu", "pipeline/cpu",
+    "promote/cpu", "rollback/cpu", "reconcile/cpu", "segment-volume/gpu", "segment-volume/cpu",
+    "pipeline/gpu", "pipeline/cpu",
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Volumes larger than memory, block by block; docs/volumes.md explains how."""
