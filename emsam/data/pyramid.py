@@ -16,7 +16,7 @@ _SHARDS = ((SLAB, 1024), (8, 2048), (2, 4096), (1, 4096))
 """Depth of a shard, and its sides in y and x: the wider the slices, the flatter the shards."""
 LARGEST_SLAB = 320 << 20
 """Bytes of the slices that are held to be written together."""
-COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
+_COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
 """Of EM images and ids it makes less than level 5 with bits shuffled, in a fifth of the time."""
 _PIPELINE: dict[str, Any] = {
     "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
@@ -60,7 +60,7 @@ def create_level(
         dtype=dtype,
         chunks=CHUNK,
         shards=shard,
-        compressors=COMPRESSOR,
+        compressors=_COMPRESSOR,
         dimension_names=("z", "y", "x"),
     )
 

@@ -13,7 +13,7 @@ import tifffile
 import zarr
 
 from emsam.data.halving import halve_labels
-from emsam.data.pyramid import CHUNK, COMPRESSOR, multiscales
+from emsam.data.pyramid import create_level, multiscales
 from emsam.data.store import pyramid_levels
 from emsam.documents import sync_path
 from emsam.segment.blocks.files import (
@@ -39,12 +39,9 @@ def create_store(folder: Path, job: Job, objects: int) -> None:
     """Make the arrays of all levels; those that are there stay."""
     group = zarr.open_group(folder / STORE, mode="a", zarr_format=3)
     dtype = np.uint32 if objects < 2**32 else np.uint64
-    for level, shape in enumerate(level_shapes(job)):
+    for level in range(pyramid_levels(job.output_shape)):
         if str(level) not in group:
-            group.create_array(
-                str(level), shape=shape, dtype=dtype, chunks=CHUNK, shards=SHARD,
-                compressors=COMPRESSOR, dimension_names=("z", "y", "x"),
-            )  # fmt: skip
+            create_level(group, str(level), level, job.output_shape, np.dtype(dtype), SHARD)
 
 
 def describe_store(folder: Path, job: Job, name: str, about: Mapping[str, Any]) -> None:
