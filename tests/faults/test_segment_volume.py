@@ -146,6 +146,14 @@ def test_a_full_disk_loses_nothing(segmentation: Segmentation, undisturbed: np.n
         assert before
 
 
+def test_a_scheduler_that_is_nowhere_is_named(segmentation: Segmentation) -> None:
+    pytest.importorskip("dask.distributed")
+    process = segmentation.start(segmentation.folder / "ids.zarr", dask="tcp://127.0.0.1:1")
+    _, complaint = process.communicate(timeout=300)
+    assert "InputError: --dask tcp://127.0.0.1:1: no scheduler answers" in complaint
+    assert list(segmentation.folder.iterdir()) == []
+
+
 @contextmanager
 def cluster(segmentation: Segmentation, workers: int) -> Iterator[tuple[str, list[psutil.Process]]]:
     """A scheduler and worker processes, as they run on the machines of a cluster."""

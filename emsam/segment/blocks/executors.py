@@ -54,7 +54,7 @@ def threads(work: Work, count: int) -> Iterator[Executor]:
     try:
         yield run
     finally:
-        work.source.close()
+        work.close()
 
 
 @contextmanager

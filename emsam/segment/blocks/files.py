@@ -63,10 +63,10 @@ def write_mark(path: Path) -> None:
     _write(path, lambda stream: None)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz``; nothing in it is unpickled."""
+def read_arrays(path: Path, *, but: str = "") -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz``, or all but one; nothing in it is unpickled."""
     with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return {name: arrays[name] for name in arrays.files if name != but}
 
 
 def _write(path: Path, fill: Callable[[IO[bytes]], None]) -> None:

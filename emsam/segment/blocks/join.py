@@ -29,7 +29,8 @@ def join_windows(folder: Path, z: int, grid: Grid, min_confidence: float) -> Non
     than half of the smaller one. Objects that are less sure than ``min_confidence`` are dropped
     now that they are whole. Ids are dense from 1, in the order of windows.
     """
-    blocks = [read_arrays(window_file(folder, z, w)) for w in range(len(grid.windows))]
+    files = [window_file(folder, z, w) for w in range(len(grid.windows))]
+    blocks = [read_arrays(file, but="ids") for file in files]
     starts = np.cumsum([0, *(len(block["area"]) for block in blocks)])
     number = _components(_same(blocks, starts, grid), int(starts[-1]))
     count = int(number.max()) + 1

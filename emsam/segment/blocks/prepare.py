@@ -126,23 +126,28 @@ def finished(out: Path, digest: str, overwrite: bool) -> dict[str, Any] | None:
     )
 
 
-def take_folder(
-    part: Path, out: Path, job: Job, params: Params, weights: bytes, overwrite: bool
-) -> Path:
-    """The job's folder in ``part``, with all that workers read.
+def folder_of(part: Path, digest: str) -> Path:
+    """Folder of a job.
 
     It is named by the job: a worker of another one that nobody waits for any more cannot write
     into it.
+    """
+    return part / digest[:16]
+
+
+def take_folder(
+    folder: Path, out: Path, job: Job, params: Params, weights: bytes, overwrite: bool
+) -> None:
+    """Make a job's folder, with all that workers read, unless it is there.
 
     Raises
     ------
     InputError
         Another job was begun there, and may not be replaced.
     """
-    folder = part / job.digest(params)[:16]
-    for other in begun_in(part):
+    for other in begun_in(folder.parent):
         if other == folder:
-            return folder
+            return
         if not overwrite:
             of_model = Job.read(other / JOB).weights
             what = "another model" if of_model != job.weights else "other input or settings"
@@ -156,7 +161,6 @@ def take_folder(
     settled = params.model_copy(update={"segment": params.settled_segment})
     (folder / PARAMS).write_text(dump_params(settled))
     write_whole(folder / JOB, job.text())  # the last one: what is begun is whole
-    return folder
 
 
 def begun_in(part: Path) -> list[Path]:

@@ -42,6 +42,7 @@ from emsam.segment.blocks.prepare import (
     begun_in,
     check_output,
     finished,
+    folder_of,
     is_zarr,
     plan_job,
     take_folder,
@@ -106,7 +107,7 @@ def segment_volume(
             job, params, len(weights), memory=options.memory,
             workers=1 if options.dask else options.workers, processes=options.processes,
         )  # fmt: skip
-        folder = take_folder(part, out, job, params, weights, options.overwrite)
+        folder = folder_of(part, digest)
         where = (str(folder.absolute()), budget.keep)
         executor: AbstractContextManager[executors.Executor]
         if options.dask:
@@ -116,6 +117,7 @@ def segment_volume(
         else:
             executor = executors.threads(Work(folder, budget.keep, network), budget.workers)
         with executor as run:
+            take_folder(folder, out, job, params, weights, options.overwrite)
             about = _Run(folder, job, params, run, report).all(out, digest)
         _finish(part, folder, out)
         return about

@@ -86,6 +86,11 @@ class Work:
         _ = self.job, self.params, self.grid, self.source
         return self
 
+    def close(self) -> None:
+        """Let go of the input, if it was opened."""
+        if "source" in vars(self):
+            self.source.close()
+
     def do(self, task: Task) -> None:
         """Do a task that is not done yet.
 
