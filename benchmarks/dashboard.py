@@ -6,7 +6,7 @@ A volume of 4096² slices with ground truth and the masks of two models, the app
 without a window. Rows: seconds from a key press until all five panels are drawn with a slice that
 nobody has looked at (median and the worst), the same near by at full resolution, and the memory of
 the app after 200 slices. The peer of the times is the half second that people do not wait for, that
-of memory 1 GB.
+of memory 1 GB. Then the page that compares runs, with hundreds of them. ``--only`` leaves one out.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ import psutil
 from _table import Row, options, ratio, show
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from _dashboard_compare import measure_compare
 
 from emsam.data.predictions import PredictionWriter
 from emsam.data.store import Volume, VolumeInfo
@@ -51,11 +53,18 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--slices", type=int, default=24, help="slices of the volume")
     parser.add_argument("--work", type=Path, help="folder to work in; a temporary one")
+    parser.add_argument("--repeats", type=int, default=3, help="of the page that compares runs")
+    parser.add_argument("--only", choices=("review", "compare"), help="one of the pages")
     arguments = parser.parse_args()
     if not CHROMIUM.exists():
         parser.error(f"no {CHROMIUM}; apt-get install -y chromium")
-    with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
-        show(measure(arguments, Path(folder)), arguments.json, line)
+    rows = []
+    if arguments.only != "compare":
+        with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
+            rows += measure(arguments, Path(folder))
+    if arguments.only != "review":
+        rows += measure_compare(arguments.repeats)
+    show(rows, arguments.json, line)
 
 
 def line(row: Row) -> str:
