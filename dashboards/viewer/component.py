@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,14 @@ def show_viewer(
             on_answer(said)
 
     wanted = st.session_state.get(KEY, {}).get("want")
-    page = {"place": dict(place), "comments": list(comments), "may": dict(may)}
+    # "sent" makes each message another one. Streamlit keeps large messages and sends a reference
+    # where one is repeated, which a browser that has dropped it by then takes for a fatal error.
+    page = {
+        "place": dict(place),
+        "comments": list(comments),
+        "may": dict(may),
+        "sent": time.time_ns(),
+    }
     _mount(
         key=KEY,
         data=message(scene, wanted if isinstance(wanted, dict) else {}, page),

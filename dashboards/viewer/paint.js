@@ -21,9 +21,13 @@ function blankCanvas(tile) {
   canvas.width = tile.width;
   canvas.height = tile.height;
   const context = canvas.getContext("2d");
-  const pixels = context.createImageData(tile.width, tile.height);
-  return { canvas, context, pixels };
+  const image = context.createImageData(tile.width, tile.height);
+  return { canvas, context, image, pixels: new Uint32Array(image.data.buffer) };
 }
+
+// One number a pixel is several times as fast as four; all browsers' machines are little-endian.
+const packed = ([r, g, b], alpha, shade = 1) =>
+  ((alpha << 24) | ((b * shade) << 16) | ((g * shade) << 8) | (r * shade)) >>> 0;
 
 /** Calls visit(place, id, isEdge) for each pixel of an object; an edge has another id beside it. */
 function eachObjectPixel(tile, visit) {
@@ -42,19 +46,19 @@ function eachObjectPixel(tile, visit) {
 
 /** Objects of a tile in colours; `nameOf` gives the id whose colour an object has. */
 function paintObjects(tile, outlines, nameOf) {
-  const { canvas, context, pixels } = blankCanvas(tile);
+  const { canvas, context, image, pixels } = blankCanvas(tile);
   let last = 0;
-  let colour = [0, 0, 0];
+  let [edges, inside] = [0, 0];
   eachObjectPixel(tile, (at, id, edge) => {
-    if (outlines && !edge) return;
-    if (id !== last) [last, colour] = [id, colourOf(nameOf(id))];
-    const shade = edge && !outlines ? 0.55 : 1;
-    pixels.data[4 * at] = colour[0] * shade;
-    pixels.data[4 * at + 1] = colour[1] * shade;
-    pixels.data[4 * at + 2] = colour[2] * shade;
-    pixels.data[4 * at + 3] = edge ? EDGE : INSIDE;
+    if (id !== last) {
+      last = id;
+      const colour = colourOf(nameOf(id)).map(Math.floor);
+      edges = packed(colour, EDGE, outlines ? 1 : 0.55);
+      inside = outlines ? 0 : packed(colour, INSIDE);
+    }
+    pixels[at] = edge ? edges : inside;
   });
-  context.putImageData(pixels, 0, 0);
+  context.putImageData(image, 0, 0);
   return canvas;
 }
 
@@ -87,10 +91,10 @@ const STRIPES = {
 
 /** Errors of a tile, over faint outlines of the truth. */
 function paintErrors(truth, pred, errors, colours) {
-  const { canvas, context, pixels } = blankCanvas(truth);
+  const { canvas, context, image, pixels } = blankCanvas(truth);
   const tables = errorTables(errors);
   eachObjectPixel(truth, (at, id, edge) => {
-    if (edge) pixels.data.set([255, 255, 255, 70], 4 * at);
+    if (edge) pixels[at] = packed([255, 255, 255], 70);
   });
   let [lastTruth, lastPred, kind] = [-1, -1, ""];
   for (let at = 0; at < truth.ids.length; at++) {
@@ -100,9 +104,9 @@ function paintErrors(truth, pred, errors, colours) {
     }
     if (!kind) continue;
     const strong = STRIPES[kind](at % truth.width, Math.floor(at / truth.width));
-    pixels.data.set([...colours[kind], strong ? 235 : 120], 4 * at);
+    pixels[at] = packed(colours[kind], strong ? 235 : 120);
   }
-  context.putImageData(pixels, 0, 0);
+  context.putImageData(image, 0, 0);
   return canvas;
 }
 

@@ -58,7 +58,9 @@ class TileStore {
     if (layer === "image") {
       tile.picture = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
     } else {
-      tile.ids = new Uint32Array(await inflate(bytes));
+      const ids = await inflate(bytes);
+      const narrow = ids.byteLength === 2 * height * width;
+      tile.ids = narrow ? new Uint16Array(ids) : new Uint32Array(ids);
     }
     const name = tileName(layer, z, level, row, column);
     if (!this.tiles.has(name)) this.bytes += 8 * height * width;

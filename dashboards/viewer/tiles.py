@@ -1,13 +1,12 @@
 """Tiles of a scene, small enough to send: what the browser asked for, and nothing else.
 
 A tile is 256 × 256 pixels of one layer, slice and level of the pyramid, a chunk of the store.
-Grey values are sent as PNG; ids as deflated little-endian uint32, so that colours, outlines and
-what is under the mouse are made in the browser.
+Grey values are sent as PNG; ids as deflated little-endian uint16 or, where they are larger, uint32,
+so that colours, outlines and what is under the mouse are made in the browser.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 import threading
@@ -18,8 +17,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import imagecodecs
 import numpy as np
-from PIL import Image
 
 from dashboards.viewer.scene import IMAGE, Scene
 from emsam.errors import InputError
@@ -132,15 +131,16 @@ def _blocks(tiles: list[Tile]) -> list[list[Tile]]:
 
 def _encode(layer: str, window: np.ndarray, scene: Scene) -> bytes:
     if layer == IMAGE:
-        stream = io.BytesIO()
-        Image.fromarray(window).save(stream, "png", compress_level=1)
-        return stream.getvalue()
+        # three times as fast as Pillow, and as small: the noise of EM has no long matches
+        grey = np.ascontiguousarray(window)
+        return bytes(imagecodecs.png_encode(grey, level=1, strategy=imagecodecs.PNG.STRATEGY.RLE))
     if window.dtype.itemsize > 4 and window.size and int(window.max()) >= 1 << 32:
         raise InputError(
             f"{scene.volume.path}: id {int(window.max())} is too large to be shown; ingest labels "
             "with ids below 4294967296"
         )
-    return zlib.compress(np.ascontiguousarray(window, "<u4"), 1)
+    narrow = not window.size or int(window.max()) < 1 << 16
+    return zlib.compress(np.ascontiguousarray(window, "<u2" if narrow else "<u4"), 1)
 
 
 def pack(header: Mapping[str, Any], tiles: Mapping[Tile, bytes]) -> bytes:

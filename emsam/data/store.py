@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from emsam.data.pyramid import codec_settings
 from emsam.data.splits import SPLIT_NAMES, ZRange
 from emsam.errors import InputError
 
@@ -83,6 +84,7 @@ class Volume:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self._opened: dict[str, Any] = {}
         if not self.path.exists():
             raise InputError(f"{path}: no such volume; ingest it first with 'emsam data ingest'")
         try:
@@ -138,7 +140,11 @@ class Volume:
         rows, columns
             In pixels of the level; what lies beyond the slice is left out.
         """
-        return np.asarray(self._group[f"{what}/{level}"][z, rows, columns])  # type: ignore[index]
+        name = f"{what}/{level}"
+        if name not in self._opened:
+            with zarr.config.set(codec_settings()):  # it reads several times as fast, too
+                self._opened[name] = self._group[name]
+        return np.asarray(self._opened[name][z, rows, columns])
 
     def labels(self, task: str, z: int) -> np.ndarray:
         """Instance ids of slice ``z``: unsigned integers of shape (y, x)."""

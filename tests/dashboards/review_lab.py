@@ -84,15 +84,27 @@ def make_run(
 ) -> RunDirectory:
     """A run as it is once it was trained, evaluated and mirrored, but for its network."""
     run = RunDirectory(settings.runs_root / name.replace("/", "-"))
-    run.path.mkdir(parents=True)
+    slices = volume.slices(split, "neurites")
+    pairs = judge(volume, slices, run.predictions_of(volume.info.name, split), predict)
+    describe_run(run, name, volume, split, score_rows(pairs), settings)
+    return run
+
+
+def describe_run(
+    run: RunDirectory,
+    name: str,
+    volume: Volume,
+    split: str,
+    rows: list[dict[str, object]],
+    settings: Settings,
+) -> None:
+    """Parameters, inputs, scores and mirror of a run whose masks are kept already."""
     run.params_file.write_text(dump_params(Params()))
     digest = folder_digest(volume.path)
     run.inputs_file.write_text(json.dumps({"id": name, "data": [{"digest": digest}]}))
-    slices = volume.slices(split, "neurites")
-    pairs = judge(volume, slices, run.predictions_of(volume.info.name, split), predict)
     entry = {
         "key": document_digest([name, split])[:16], "data": volume.info.name, "digest": digest,
-        "split": split, "task": "neurites", "step": 1, "means": [], "rows": score_rows(pairs),
+        "split": split, "task": "neurites", "step": 1, "means": [], "rows": rows,
     }  # fmt: skip
     run.scores_file.write_text(json.dumps({"sets": [entry]}))
     client = open_client(settings)
@@ -102,7 +114,6 @@ def make_run(
         "emsam.run_directory": str(run.path.absolute()),
     }  # fmt: skip
     client.create_run(experiment_id(client, settings), run_name=name, tags=tags)
-    return run
 
 
 def make_decision(

@@ -94,6 +94,15 @@ def postgres(postgres_server: str) -> str:
     return create_database(postgres_server)
 
 
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], ids=lambda name: name
+)
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings whose ledger is an empty database of each kind."""
+    uri = request.getfixturevalue("postgres") if request.param == "postgresql" else ""
+    return settings_in(tmp_path, ledger_uri=uri)
+
+
 def aliases_of(settings: Settings) -> Aliases:
     return read_aliases(open_client(settings), NAME, settings)
 

@@ -19,14 +19,6 @@ from tests.registry.conftest import settings_in
 DIGEST = "0123456789abcdef0123456789abcdef.dir"
 
 
-@pytest.fixture(
-    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], ids=lambda name: name
-)
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    uri = request.getfixturevalue("postgres") if request.param == "postgresql" else ""
-    return settings_in(tmp_path, ledger_uri=uri)
-
-
 def test_the_migrations_make_the_tables(either: Settings) -> None:
     with Database(either).begin() as connection:
         options = {"version_table": VERSION_TABLE}
