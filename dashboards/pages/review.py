@@ -10,8 +10,7 @@ import streamlit as st
 
 from dashboards.elements import banner, forget, number, plain, require_runs
 from dashboards.people import Person, current_person
-from dashboards.queries.runs import RunRow
-from dashboards.review_queries import (
+from dashboards.queries.review import (
     common_sets,
     decision_scene,
     list_decisions,
@@ -19,6 +18,7 @@ from dashboards.review_queries import (
     read_comments,
     run_scene,
 )
+from dashboards.queries.runs import RunRow
 from dashboards.viewer.component import show_viewer
 from dashboards.viewer.scene import Scene
 from emsam.registry.approval import answer_decision

@@ -69,7 +69,7 @@ def model_history(name: str, settings: Settings) -> ModelHistory:
     """
     with tracker(settings):
         versions = list_versions(name, settings)
-    if _has_no_ledger(settings):
+    if has_no_ledger(settings):
         return ModelHistory(name, versions, [], [], [])
     database = Database(settings)
     return ModelHistory(
@@ -83,13 +83,13 @@ def model_history(name: str, settings: Settings) -> ModelHistory:
 
 def newest_entry(name: str, settings: Settings) -> Entry | None:
     """What the ledger says of a model last."""
-    rows = [] if _has_no_ledger(settings) else Ledger(Database(settings)).entries(name)
+    rows = [] if has_no_ledger(settings) else Ledger(Database(settings)).entries(name)
     return rows[-1] if rows else None
 
 
 def open_decisions(settings: Settings) -> list[Standing]:
     """Decisions that can still make their candidate champion, of all models."""
-    if _has_no_ledger(settings):
+    if has_no_ledger(settings):
         return []
     database = Database(settings)
     return [
@@ -100,7 +100,7 @@ def open_decisions(settings: Settings) -> list[Standing]:
     ]
 
 
-def _has_no_ledger(settings: Settings) -> bool:
+def has_no_ledger(settings: Settings) -> bool:
     """Whether the SQLite file is still to be made, which a page that only reads must not do."""
     url = settings.ledger_url
     return url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()

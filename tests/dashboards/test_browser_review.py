@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dashboards.review_queries import list_decisions, read_comments
+from dashboards.queries.review import list_decisions, read_comments
 from emsam.data.store import Volume
 from emsam.registry.approval import answer_decision
 from emsam.registry.comments import decision_subject

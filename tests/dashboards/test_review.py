@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboards.review_queries import list_decisions
+from dashboards.queries.review import list_decisions
 from emsam.registry.comments import add_comment, decision_subject
 from emsam.settings import Settings
 from tests.dashboards.conftest import environment

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dashboards.review_queries import inside, open_volume
+from dashboards.queries.review import inside, open_volume
 from dashboards.viewer import tiles
 from dashboards.viewer.component import message
 from dashboards.viewer.scene import Masks, Scene

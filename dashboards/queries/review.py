@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dashboards.queries.registry import has_no_ledger
 from dashboards.queries.runs import RunRow, local_run, score_sets
 from dashboards.viewer.scene import A, B, Masks, Scene
 from emsam.data.store import Volume
@@ -30,7 +31,7 @@ _TASK_OF_METRIC = {"arand_contest_2d": "neurites", "ap50_accuracy_2d": "mitochon
 
 def list_decisions(settings: Settings) -> list[Standing]:
     """Decisions of all models and where they stand, the newest first."""
-    if _has_no_ledger(settings):
+    if has_no_ledger(settings):
         return []
     database = Database(settings)
     names = [settings.model_name(task) for task in TASKS]
@@ -141,14 +142,8 @@ def _require_name(name: str) -> None:
 
 def read_comments(digest: str, subject: str, settings: Settings) -> list[dict[str, Any]]:
     """What the viewer shows of the comments on masks, the oldest first."""
-    if _has_no_ledger(settings):
+    if has_no_ledger(settings):
         return []
     shown = ("z", "y", "x", "text", "by", "at")
     found = comments_on(digest, subject, settings)
     return [{name: getattr(each, name) for name in shown} for each in found]
-
-
-def _has_no_ledger(settings: Settings) -> bool:
-    """Whether the SQLite file is still to be made, which a page that only reads must not do."""
-    url = settings.ledger_url
-    return url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()
