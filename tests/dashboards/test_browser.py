@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.slow, needs_chromium]
 PAGES = {
     "overview": "Waits for review",
     "compare": "Parameters that differ",
+    "review": "Review masks",
     "registry": "Ledger",
     "datasets": "Runs trained on it",
     "jobs": "Start a fine-tuning",
