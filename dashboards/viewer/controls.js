@@ -107,7 +107,7 @@ Object.assign(Viewer.prototype, {
   answers() {
     if (!this.may.answer) return [];
     const button = (name, key) => element("button", { class: name,
-      onclick: () => this.trigger("answer", name) }, element("kbd", { text: key }),
+      onclick: () => this.tell("answer", name) }, element("kbd", { text: key }),
     name === "approve" ? "Approve…" : "Reject…");
     return [button("approve", "A"), button("reject", "R")];
   },
@@ -257,7 +257,7 @@ Object.assign(Viewer.prototype, {
 
   comment() {
     if (!this.may.comment || !this.mouse) return;
-    this.trigger("mark", { token: this.token, z: this.z, y: this.mouse.y, x: this.mouse.x });
+    this.tell("mark", { token: this.token, z: this.z, y: this.mouse.y, x: this.mouse.x });
   },
 
   key(event) {
@@ -274,7 +274,7 @@ Object.assign(Viewer.prototype, {
 
   actions() {
     const far = 10;
-    const answer = (what) => () => this.may.answer && this.trigger("answer", what);
+    const answer = (what) => () => this.may.answer && this.tell("answer", what);
     return {
       ArrowUp: () => this.step(1), ArrowRight: () => this.step(1),
       ArrowDown: () => this.step(-1), ArrowLeft: () => this.step(-1),

@@ -57,14 +57,17 @@ class Viewer {
     await Promise.all(tiles.map((tile) => this.store.add(tile)));
     this.problem.hidden = !header.problem;
     this.problem.textContent = header.problem ?? "";
-    if (header.answers === this.number && this.asked) {
-      for (const name of this.asked) if (!this.store.has(name)) this.failed.add(name);
+    if (this.asked && (header.answers === this.number || !header.answers)) {
+      if (header.answers) {
+        for (const name of this.asked) if (!this.store.has(name)) this.failed.add(name);
+      }
       this.asked = null;
       clearTimeout(this.timer);
     }
     if (!header.answers || isNew) this.renew();
     this.redraw();
-    this.pump();
+    if (this.untold) this.tell(...this.untold);
+    else this.pump();
   }
 
   /** Begin with another scene. */
@@ -76,6 +79,7 @@ class Viewer {
     this.matches = new Map();
     this.failed = new Set();
     this.asked = null;
+    this.untold = null;
     this.current = null;
     clearTimeout(this.timer);
     if (!scene.names[this.judged]) this.judged = "a";
@@ -90,6 +94,24 @@ class Viewer {
     this.began = performance.now();
   }
 
+  /** Tell Python what a person begins; after the answer that is awaited, so that neither is lost. */
+  tell(event, value) {
+    this.untold = this.asked ? [event, value] : null;
+    if (this.untold) return;
+    this.await([]);
+    this.trigger(event, value);
+  }
+
+  /** Nothing else is asked until the answer, or for as long as patience lasts. */
+  await(names) {
+    this.asked = names;
+    this.timer = setTimeout(() => {
+      this.asked = null;
+      if (this.untold) this.tell(...this.untold);
+      else this.pump();
+    }, PATIENCE);
+  }
+
   /** Ask Python for what is missing; one request at a time. */
   pump() {
     if (!this.scene || this.asked || !this.zoom) return;
@@ -100,11 +122,7 @@ class Viewer {
       const errors = this.errors.has(z) ? [] : [z];
       if (!missing.length && !errors.length) continue;
       this.number += 1;
-      this.asked = missing.map((each) => tileName(...each));
-      this.timer = setTimeout(() => {
-        this.asked = null;
-        this.pump();
-      }, PATIENCE);
+      this.await(missing.map((each) => tileName(...each)));
       this.trigger("want", { token: this.token, number: this.number, tiles: missing, errors });
       return;
     }
