@@ -3,6 +3,7 @@ watched for errors of scripts and for requests to other hosts."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -133,6 +134,23 @@ def watched_page(browser: Browser, address: str, **options: object) -> Iterator[
     finally:
         context.close()
     assert not wrong, wrong
+
+
+def ready(page: Page, **expected: object) -> dict[str, str]:
+    """Wait until all that is in view of the masks is drawn, at the expected z, level …; returns
+    the viewer's state."""
+    wanted = {"state": "ready", **{name: str(value) for name, value in expected.items()}}
+    wanted_json = json.dumps(wanted)
+    page.wait_for_function(
+        """wanted => {
+            const find = root => root.querySelector('.viewer') ?? [...root.querySelectorAll('*')]
+                .filter(e => e.shadowRoot).map(e => find(e.shadowRoot)).find(Boolean);
+            const state = find(document)?.dataset ?? {};
+            return Object.entries(JSON.parse(wanted)).every(([k, v]) => state[k] === v);
+        }""",
+        arg=wanted_json,
+    )
+    return page.locator(".viewer").evaluate("viewer => ({...viewer.dataset})")
 
 
 def _answers(port: int) -> bool:

@@ -18,6 +18,7 @@ from dashboards.queries.runs import list_runs
 from emsam.settings import Settings
 from tests.dashboards.browser import (
     needs_chromium,
+    ready,
     running_app,
     running_browser,
     watched_page,
@@ -66,6 +67,8 @@ def test_screenshots_of_every_page(
     ):
         for name in PAGES:
             open_page(page, address, name)
+            if name == "review":
+                ready(page)
             page.wait_for_timeout(1000)  # plots move into place
             file = into / f"dashboard-{name}.png"
             page.screenshot(path=file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,7 +13,13 @@ from emsam.data.store import Volume
 from emsam.registry.approval import answer_decision
 from emsam.registry.comments import decision_subject
 from emsam.settings import Settings
-from tests.dashboards.browser import needs_chromium, running_app, running_browser, watched_page
+from tests.dashboards.browser import (
+    needs_chromium,
+    ready,
+    running_app,
+    running_browser,
+    watched_page,
+)
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -53,22 +58,6 @@ def page(browser: Browser, app: str) -> Iterator[Page]:
         opened.get_by_role("link", name="Review masks").click()
         ready(opened)
         yield opened
-
-
-def ready(page: Page, **expected: object) -> dict[str, str]:
-    """Wait until all that is in view is drawn, at the expected z, level …; the viewer's state."""
-    wanted = {"state": "ready", **{name: str(value) for name, value in expected.items()}}
-    wanted_json = json.dumps(wanted)
-    page.wait_for_function(
-        """wanted => {
-            const find = root => root.querySelector('.viewer') ?? [...root.querySelectorAll('*')]
-                .filter(e => e.shadowRoot).map(e => find(e.shadowRoot)).find(Boolean);
-            const state = find(document)?.dataset ?? {};
-            return Object.entries(JSON.parse(wanted)).every(([k, v]) => state[k] === v);
-        }""",
-        arg=wanted_json,
-    )
-    return page.locator(".viewer").evaluate("viewer => ({...viewer.dataset})")
 
 
 def pixels(page: Page, layer: str) -> list[int]:

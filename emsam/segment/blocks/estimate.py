@@ -20,7 +20,7 @@ from emsam.segment.blocks.source import Source
 from emsam.segment.blocks.window import write_window
 
 _OUTPUT = 1.4
-"""Bytes of the pyramid for each byte of packed windows; measured in docs/volumes.md."""
+"""Bytes of the pyramid for each byte of packed windows, as seen on tissue; an estimate."""
 
 
 def estimate(
