@@ -32,13 +32,15 @@ def show_who() -> None:
 
 
 show_who()
+# The folder is not called "pages": what is in a folder of that name Streamlit serves by itself,
+# without this file and whoever it asks, until this file has run for the first time.
 st.navigation(
     [
-        st.Page("pages/overview.py", title="Overview", default=True),
-        st.Page("pages/compare.py", title="Compare runs"),
-        st.Page("pages/review.py", title="Review masks"),
-        st.Page("pages/registry.py", title="Registry"),
-        st.Page("pages/datasets.py", title="Data sets"),
-        st.Page("pages/jobs.py", title="Jobs"),
+        st.Page("views/overview.py", title="Overview", default=True),
+        st.Page("views/compare.py", title="Compare runs"),
+        st.Page("views/review.py", title="Review masks"),
+        st.Page("views/registry.py", title="Registry"),
+        st.Page("views/datasets.py", title="Data sets"),
+        st.Page("views/jobs.py", title="Jobs"),
     ]
 ).run()

@@ -77,7 +77,7 @@ def test_nobody_moves_champions_without_the_right_to(
     if read_only:
         monkeypatch.setenv("EMSAM_READ_ONLY", read_only)
     app = signed_in(address, monkeypatch)
-    app.switch_page("pages/registry.py").run()
+    app.switch_page("views/registry.py").run()
     assert not app.exception
     assert "may not move champions" in seen(app)
     assert not [each for each in app.button if each.label in ("Promote", "Roll back")]
@@ -87,7 +87,7 @@ def test_the_ledger_names_who_signed_in(
     undecided: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = signed_in("ada@lab.org", monkeypatch)
-    app.switch_page("pages/registry.py").run()
+    app.switch_page("views/registry.py").run()
     app.text_input[0].set_value(WHY)
     button(app, "Promote")
     last = model_history(NAME, undecided).ledger[-1]

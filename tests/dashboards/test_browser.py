@@ -76,6 +76,23 @@ def test_screenshots_of_every_page(
             assert file.stat().st_size > 20_000
 
 
+@pytest.mark.parametrize("page_name", ["", *PAGES])
+def test_nobody_comes_past_the_sign_in(
+    lab: Settings, browser: Browser, tmp_path: Path, page_name: str
+) -> None:
+    """Whatever page of a server that has just started is asked for first."""
+    secrets = tmp_path / "secrets.toml"
+    secrets.write_text('[auth]\nredirect_uri = "http://localhost/x"\ncookie_secret = "secret"\n')
+    with (
+        running_app(lab, tmp_path / "log", STREAMLIT_SECRETS_FILES=str(secrets)) as address,
+        watched_page(browser, address) as page,
+    ):
+        page.goto(f"{address}/{page_name}")
+        page.get_by_role("button", name="Sign in").wait_for()
+        page.wait_for_timeout(500)
+        assert page.get_by_role("heading").all_text_contents() == ["EM-SAM"]
+
+
 def test_a_shared_link_shows_the_same_comparison(
     lab: Settings, browser: Browser, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ def open_page(name: str) -> AppTest:
     """The app with one of its pages open, as from the menu."""
     app = AppTest.from_file(APP, default_timeout=30).run()
     if name != "overview":
-        app.switch_page(f"pages/{name}.py").run()
+        app.switch_page(f"views/{name}.py").run()
     assert not app.exception
     # Streamlit shows whatever stands alone in a page, also a docstring of a constant.
     assert app.main[0].type == "title"
@@ -138,7 +138,7 @@ def test_a_link_restores_the_view(in_lab: Settings) -> None:
     app.query_params["metric"] = "train/gradient_norm"
     app.query_params["over"] = "minutes"
     app.run()
-    app.switch_page("pages/compare.py").run()
+    app.switch_page("views/compare.py").run()
     assert not app.exception
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
     assert figure["layout"]["yaxis"]["title"]["text"] == "train/gradient_norm"

@@ -33,7 +33,7 @@ def open_review(settings: Settings, **query: str) -> AppTest:
         app = AppTest.from_file(APP, default_timeout=60).run()
         for name, value in query.items():
             app.query_params[name] = value
-        app.switch_page("pages/review.py").run()
+        app.switch_page("views/review.py").run()
     assert not app.exception
     return app
 

@@ -77,7 +77,7 @@ def show_waiting(settings: Settings) -> None:
             decision = each.decision
             words = f"{decision.candidate}: {decision.reason} ({each.state}, {local_time(each.at)})"
             st.page_link(
-                "pages/review.py",
+                "views/review.py",
                 label=plain(words),
                 query_params={"decision": decision.sha256[:12]},
             )

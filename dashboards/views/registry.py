@@ -133,7 +133,7 @@ def show_decision(history: ModelHistory) -> Standing | None:
     for note in decision.notes:
         st.caption(plain(note))
     link = {"decision": decision.sha256[:12]}
-    st.page_link("pages/review.py", label="Look at the masks", query_params=link)
+    st.page_link("views/review.py", label="Look at the masks", query_params=link)
     return chosen
 
 
