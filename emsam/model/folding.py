@@ -33,8 +33,10 @@ def fold_norms(model: nn.Module) -> nn.Module:
     for chain in folded.modules():
         for index in _foldable(chain):
             assert isinstance(chain, nn.Sequential)
-            chain[index] = fuse_conv_bn_eval(chain[index], chain[index + 1])
-            chain[index + 1] = nn.Identity()
+            convolution, norm = chain[index], chain[index + 1]
+            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            chain[index], chain[index + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
     return folded
 
 
