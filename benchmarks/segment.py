@@ -43,13 +43,15 @@ from emsam.data.synthetic import synthesize_volume
 from emsam.metrics.arand_contest import arand_contest
 from emsam.metrics.grow import grow_labels
 from emsam.model.build import build_model
+from emsam.model.folding import fold_norms
 from emsam.params import Params
 from emsam.params.network import ModelParams
 from emsam.segment.blocks.options import Options
 from emsam.segment.blocks.run import segment_volume
 from emsam.segment.fragments import drop_small, interior_map
 from emsam.segment.instances import make_instances
-from emsam.segment.predict import BATCH, predict_tiles
+from emsam.segment.predict import predict_tiles
+from emsam.segment.tiling import BATCH, Tiling
 
 DRAWN = 512
 TOPICS = ("speed", "growth", "memory", "objects")
@@ -71,6 +73,8 @@ class FromGrey(nn.Module):
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--model", default="unet", choices=["unet", "emsam"])
+    parser.add_argument("--widths", type=int, nargs="+", help="of unet, by default its own")
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--side", type=int, default=2304, help="of a slice, pixels")
     parser.add_argument("--slices", type=int, default=2)
     parser.add_argument("--memory", type=float, default=3.0, help="GB, given to the segmentation")
@@ -96,9 +100,18 @@ def line(row: Row) -> str:
     )
 
 
-def params_of(name: str) -> Params:
-    model = ModelParams(name="unet") if name == "unet" else ModelParams(encoder="vit_t")
-    return Params(model=model)
+def params_of(arguments: argparse.Namespace) -> Params:
+    if arguments.model == "emsam":
+        return Params(model=ModelParams(encoder="vit_t"))
+    widths = {"unet_widths": tuple(arguments.widths)} if arguments.widths else {}
+    return Params(model=ModelParams(name="unet", **widths))
+
+
+def shown_model(arguments: argparse.Namespace) -> str:
+    """As rows name it."""
+    widths = " ".join(map(str, arguments.widths or ()))
+    named = f"unet of {widths}" if arguments.model == "unet" and widths else arguments.model
+    return named + ", bf16" * arguments.bf16
 
 
 def network_of(params: Params) -> nn.Module:
@@ -128,9 +141,9 @@ def volume(folder: Path, side: int, slices: int) -> tuple[Path, np.ndarray]:
 def timed_segmentation(
     arguments: argparse.Namespace, image: Path, out: Path, **more: Any
 ) -> tuple[float, dict[str, Any]]:
-    params = params_of(arguments.model)
+    params = params_of(arguments)
     network = network_of(params)
-    asked = Options(memory=arguments.memory, **more)
+    asked = Options(memory=arguments.memory, bf16=arguments.bf16, **more)
     began = time.perf_counter()
     about = segment_volume(network, str(image), out, params, asked)
     return time.perf_counter() - began, about
@@ -138,38 +151,48 @@ def timed_segmentation(
 
 def speed(arguments: argparse.Namespace, folder: Path) -> list[Row]:
     image, _ = volume(folder, arguments.side, arguments.slices)
-    params = params_of(arguments.model)
-    core = params.segment.tile - 2 * params.segment.halo
-    tiles = (-(-arguments.side // core)) ** 2 * arguments.slices
+    params = params_of(arguments)
     network = network_of(params)
-    batch = np.random.default_rng(0).random((BATCH, params.segment.tile, params.segment.tile))
-    batch = batch.astype(np.float32)
-    predict_tiles(network, batch, params)
-    # half of the peer before and half after, as others use the machine too
-    bare = _forward_seconds(network, batch, params, tiles // 2)
+    tile, halo = params.segment.tile, params.segment.halo
+    own = Tiling.of(params)
+    peers = {
+        "as it was trained": (network, Tiling(tile - 2 * halo, halo, BATCH, any_side=False)),
+        "with its norms folded, on the tiles of a segmentation": (fold_norms(network), own),
+    }
+    # half of each peer before and half after, as others use the machine too
+    bare = {name: _forward_seconds(arguments, *peer) for name, peer in peers.items()}
     worked = time.process_time()
     seconds, about = timed_segmentation(arguments, image, folder / "speed.zarr")
     worked = time.process_time() - worked
-    bare += _forward_seconds(network, batch, params, tiles - tiles // 2)
-    shown = f"{arguments.model}, {arguments.slices}×{arguments.side}², {about['objects']} objects"
+    shown = f"{shown_model(arguments)}, {arguments.slices}×{arguments.side}²"
     rows: list[Row] = []
-    for what, taken, alone, unit in (
-        ("speed", seconds, bare[0], "Mvoxel/s"),
-        ("work", worked, bare[1], "Mvoxel/CPU s"),
-    ):
-        ours, peer = (about["voxels"] / each / 1e6 for each in (taken, alone))
-        name = f"{shown}: {what}"
-        rows.append({"name": name, "ours": ours, "peer": peer, "ratio": ours / peer, "unit": unit})
+    for name, peer in peers.items():
+        each = bare[name] + _forward_seconds(arguments, *peer)
+        for taken, alone, unit in (
+            (seconds, each[0], "Mvoxel/s"), (worked, each[1], "Mvoxel/CPU s"),
+        ):  # fmt: skip
+            ours, theirs = (about["voxels"] / value / 1e6 for value in (taken, alone))
+            rows.append({"name": f"{shown}, beside the network {name}", "ours": ours,
+                         "peer": theirs, "ratio": ours / theirs, "unit": unit})  # fmt: skip
     return rows
 
 
 def _forward_seconds(
-    network: nn.Module, batch: np.ndarray, params: Params, tiles: int
+    arguments: argparse.Namespace, network: nn.Module, tiling: Tiling
 ) -> np.ndarray:
-    """Seconds by the clock and of CPU."""
+    """Seconds by the clock and of CPU for half of the slices' tiles, which are in memory."""
+    params, side = params_of(arguments), tiling.core + 2 * tiling.halo
+    batch = np.random.default_rng(0).random((tiling.batch, side, side)).astype(np.float32)
+    # of tiles that end with the slice, as much as they have of whole ones
+    tiles = (tiling.reach(arguments.side) / tiling.core) ** 2 * arguments.slices
+
+    def forward() -> None:
+        predict_tiles(network, batch, params, tiling.halo, bf16=arguments.bf16)
+
+    forward()
     began = np.array([time.perf_counter(), time.process_time()])
-    for _ in range(round(tiles / BATCH)):
-        predict_tiles(network, batch, params)
+    for _ in range(round(tiles / tiling.batch / 2)):
+        forward()
     return np.array([time.perf_counter(), time.process_time()]) - began
 
 
@@ -183,7 +206,7 @@ def growth(arguments: argparse.Namespace, folder: Path) -> list[Row]:
         taken, _ = timed_segmentation(arguments, image, out, link=True)
         seconds.setdefault(slices, []).append(taken)
     one, eight = min(seconds[1]), seconds[8][0]
-    name = f"{arguments.model}, 8×768², 3D: time beside 8 times that of 1×768²"
+    name = f"{shown_model(arguments)}, 8×768², 3D: time beside 8 times that of 1×768²"
     return [{"name": name, "ours": eight, "peer": 8 * one, "ratio": eight / 8 / one, "unit": "s"}]
 
 
@@ -192,6 +215,8 @@ def memory(arguments: argparse.Namespace, folder: Path) -> list[Row]:
     image, _ = volume(folder, arguments.side, arguments.slices)
     command = [
         sys.executable, __file__, "--model", arguments.model, "--memory", str(arguments.memory),
+        *(["--widths", *map(str, arguments.widths)] if arguments.widths else []),
+        *(["--bf16"] if arguments.bf16 else []),
         "--rows", str(arguments.rows or arguments.side),
         "--alone", str(image), str(folder / "memory.zarr"),
     ]  # fmt: skip
@@ -199,11 +224,12 @@ def memory(arguments: argparse.Namespace, folder: Path) -> list[Row]:
     shown = f"{arguments.slices}×{arguments.rows or arguments.side}×{arguments.side}"
     size = said["voxels"] / 1e6
     return [
-        {"name": f"{arguments.model}, {shown}: peak memory beside --memory",
+        {"name": f"{shown_model(arguments)}, {shown}: peak memory beside --memory",
          "ours": said["peak"], "peer": 1000 * arguments.memory,
          "ratio": said["peak"] / 1000 / arguments.memory, "unit": "MB",
-         "seconds": said["seconds"], "mvoxel_s": size / said["seconds"]},
-        {"name": f"{arguments.model}, {shown}: what is kept on the way beside the voxels",
+         "seconds": said["seconds"], "cpu_seconds": said["cpu_seconds"],
+         "mvoxel_s": size / said["seconds"], "objects": said["objects"]},
+        {"name": f"{shown_model(arguments)}, {shown}: what is kept on the way beside the voxels",
          "ours": said["disk"], "peer": size, "ratio": said["disk"] / size, "unit": "MB"},
     ]  # fmt: skip
 
@@ -217,24 +243,25 @@ def alone(arguments: argparse.Namespace, image: Path, out: Path) -> dict[str, An
             files = out.with_name(f".{out.name}.part").rglob("*.npz")
             disk = max(disk, sum(each.stat().st_size for each in files))
 
-    params = params_of(arguments.model)
+    params = params_of(arguments)
     roi = f":,0:{arguments.rows},:"
-    asked = Options(memory=arguments.memory, link=True, roi=roi)
-    began = time.perf_counter()
+    asked = Options(memory=arguments.memory, bf16=arguments.bf16, link=True, roi=roi)
+    began, worked = time.perf_counter(), time.process_time()
     about = segment_volume(network_of(params), str(image), out, params, asked, look)
-    seconds = time.perf_counter() - began
+    seconds, worked = time.perf_counter() - began, time.process_time() - worked
     state = Path("/proc/self/status").read_text().splitlines()
     (peak,) = [row for row in state if row.startswith("VmHWM")]
     pyramid = sum(each.stat().st_size for each in out.rglob("*") if each.is_file())
     return {
-        "peak": int(peak.split()[1]) / 1e3, "seconds": seconds, "disk": (disk + pyramid) / 1e6,
-        "voxels": about["voxels"],
+        "peak": int(peak.split()[1]) / 1e3, "seconds": seconds,
+        "cpu_seconds": worked, "disk": (disk + pyramid) / 1e6,
+        "voxels": about["voxels"], "objects": about["objects"],
     }  # fmt: skip
 
 
 def objects(arguments: argparse.Namespace, folder: Path) -> list[Row]:
     _, ids = volume(folder, DRAWN, 1)
-    params = params_of("unet")
+    params = Params(model=ModelParams(name="unet"))
     sides = (0, 2048 - DRAWN)
     truth, _ = label(np.pad(ids, sides, mode="symmetric") > 0)
     noise = np.random.default_rng(0).normal(size=truth.shape)
@@ -273,7 +300,7 @@ def dask(arguments: argparse.Namespace, folder: Path) -> list[Row]:
 
     os.environ["OMP_NUM_THREADS"] = "1"
     image, _ = volume(folder, 1152, 8)
-    params = params_of(arguments.model)
+    params = params_of(arguments)
     torch.manual_seed(0)
     network = build_model(params).eval()
     seconds = []
@@ -287,7 +314,7 @@ def dask(arguments: argparse.Namespace, folder: Path) -> list[Row]:
             segment_volume(network, str(image), out, params, Options(dask=address))
             seconds.append(time.perf_counter() - began)
     one, two = seconds
-    name = f"{arguments.model}, 8×1152²: speed-up by a second Dask worker"
+    name = f"{shown_model(arguments)}, 8×1152²: speed-up by a second Dask worker"
     return [{"name": name, "ours": one / two, "peer": 2.0, "ratio": one / two / 2, "unit": "times"}]
 
 

@@ -17,6 +17,7 @@ class SlicePredictor(PythonModel):
     def load_context(self, context: Any) -> None:
         from emsam.data.digest import file_sha256
         from emsam.errors import InputError
+        from emsam.model.folding import fold_norms
         from emsam.model.package import load_network
 
         files = {name: Path(path) for name, path in context.artifacts.items()}
@@ -26,7 +27,8 @@ class SlicePredictor(PythonModel):
                     f"{files[name]}: does not have the sha256 {expected} that it was packaged "
                     "with; somebody changed the artifact store, load another version"
                 )
-        self._model, self._params = load_network(files["weights"], files["params"])
+        network, self._params = load_network(files["weights"], files["params"])
+        self._model = fold_norms(network)
 
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> np.ndarray:
         from emsam.segment.slices import segment_slice

@@ -7,6 +7,9 @@ import numpy as np
 from emsam.errors import InputError
 from emsam.params import Params
 
+INTERIOR = 3
+"""Maps of which the interior is made: the foreground and the affinities to the next pixels."""
+
 
 def require_channels(params: Params) -> None:
     """Raise :class:`InputError` where ``segment.method`` needs what is not predicted."""
@@ -15,6 +18,15 @@ def require_channels(params: Params) -> None:
             "segment.method = 'distance': the network predicts no distance; take seeds, or train "
             "with distance in targets.channels"
         )
+
+
+def used_maps(params: Params) -> int:
+    """How many maps ``segment.method`` looks at, the first ones."""
+    if params.segment.method == "distance":
+        return len(params.maps)
+    if params.segment.method == "seeds":
+        return INTERIOR
+    return affinity_channels(params).stop
 
 
 def affinity_maps(maps: np.ndarray, params: Params) -> np.ndarray:

@@ -85,4 +85,6 @@ def make_fragments(
 def drop_small(ids: np.ndarray, min_size: int) -> np.ndarray:
     """Ids without objects of fewer than ``min_size`` pixels, which become 0."""
     size = np.bincount(ids.ravel())
-    return np.where(size[ids] < min_size, 0, ids)
+    kept = np.where(size < min_size, 0, np.arange(len(size))).astype(ids.dtype)
+    without: np.ndarray = kept[ids]
+    return without

@@ -86,12 +86,14 @@ def _finish(
     ids: np.ndarray, interior: np.ndarray, min_confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dense ids of the objects that are sure enough, and the mean interior of each."""
-    kept, dense = np.unique(ids, return_inverse=True)
-    dense = dense.reshape(ids.shape) + (kept[0] != 0)
-    count = int(dense.max())
-    size = np.bincount(dense.ravel(), minlength=count + 1)[1:]
-    total = np.bincount(dense.ravel(), interior.ravel(), count + 1)[1:]
-    confidence = (total / np.maximum(size, 1)).astype(np.float32)
+    flat = ids.ravel()
+    size = np.bincount(flat)
+    total = np.bincount(flat, interior.ravel(), len(size))
+    kept = np.flatnonzero(size)
+    kept = kept[kept > 0]
+    size, total = size[kept], total[kept]
+    confidence = (total / size).astype(np.float32)
     sure = confidence >= min_confidence
-    number = np.concatenate([[0], np.where(sure, np.cumsum(sure), 0)]).astype(np.int32)
-    return number[dense], confidence[sure]
+    number = np.zeros(int(flat.max(initial=0)) + 1, np.int32)
+    number[kept[sure]] = np.arange(1, np.count_nonzero(sure) + 1)
+    return number[ids], confidence[sure]

@@ -12,6 +12,7 @@ from PIL import Image
 from emsam.data.digest import file_sha256, folder_digest
 from emsam.data.store import Volume
 from emsam.documents import document_digest, finite_or_none, write_whole
+from emsam.model.folding import fold_norms
 from emsam.model.package import load_network
 from emsam.params import Params
 from emsam.progress import Progress
@@ -53,7 +54,7 @@ def evaluate_run(
     for entry in scores["sets"]:
         if entry["key"] == key and store.exists():
             return dict(entry)
-    model, _ = load_network(weights, checkpoint / "params.yaml")
+    model = fold_norms(load_network(weights, checkpoint / "params.yaml")[0])
     results = keep_predictions(
         evaluate_slices(model, volume, params, slices, progress, errors=True),
         store, volume, slices, {"key": key, "digest": digest, "task": params.task},

@@ -28,6 +28,7 @@ from emsam.data.digest import file_sha256, folder_digest
 from emsam.data.store import Volume
 from emsam.documents import finite_or_none, write_whole
 from emsam.errors import InputError
+from emsam.model.folding import fold_norms
 from emsam.model.package import load_network
 from emsam.params import Params
 from emsam.segment.evaluate import evaluate_slices
@@ -60,7 +61,8 @@ def judge(job: dict[str, Any], out: Path) -> None:
     seen = file_sha256(Path(job["weights"]))
     if seen != job["weights_sha256"]:
         raise InputError(f"{job['weights']}: sha256 {seen}, not {job['weights_sha256']}")
-    model, params = load_network(Path(job["weights"]), Path(job["params"]))
+    network, params = load_network(Path(job["weights"]), Path(job["params"]))
+    model = fold_norms(network)
     out.mkdir()
     counter = itertools.count(1)
     volumes = [_judge_volume(model, params, each, index, out, counter)

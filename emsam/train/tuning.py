@@ -15,6 +15,7 @@ from emsam.data.store import Volume
 from emsam.documents import document_digest
 from emsam.errors import InputError
 from emsam.metrics.score_slice import PRIMARY, score_slice
+from emsam.model.folding import fold_norms
 from emsam.model.package import load_network
 from emsam.params import Params, SegmentParams
 from emsam.segment.channels import require_channels
@@ -138,7 +139,8 @@ def _look_at(
     report: Callable[[int, str], None],
 ) -> list[_Slice]:
     """Predict the maps of the slices, which no trial changes."""
-    network, _ = load_network(checkpoint / "model.safetensors", checkpoint / "params.yaml")
+    files = checkpoint / "model.safetensors", checkpoint / "params.yaml"
+    network = fold_norms(load_network(*files)[0])
     seen: list[_Slice] = []
     for z in slices:
         maps = predict_maps(network, volume.image(z), params).astype(np.float16)

@@ -42,7 +42,7 @@ if "SEGMENT_LOG" in os.environ:
 def params() -> Params:
     return Params(
         model=ModelParams(name="unet", unet_widths=(6, 8)),
-        segment=SegmentParams(tile=64, halo=16, min_size=0, threshold=0.2, min_confidence=0.0),
+        segment=SegmentParams(tile=32, halo=15, min_size=0, threshold=0.2, min_confidence=0.0),
     )
 
 

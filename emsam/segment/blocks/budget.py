@@ -11,6 +11,7 @@ from emsam.params import Params
 from emsam.segment.blocks.grid import Grid
 from emsam.segment.blocks.job import Job
 from emsam.segment.blocks.output import SHARD
+from emsam.segment.channels import used_maps
 
 _BASE = 450 << 20
 """A process with torch and all libraries, before it has read a voxel."""
@@ -61,7 +62,7 @@ def plan_memory(
     grid = job.grid(params)
     limit = round(memory * 1e9)
     shared = _BASE + weights
-    forward = grid.batch * params.segment.tile**2 * _FORWARD
+    forward = grid.tiling.pixels * _FORWARD
     window = _window_bytes(grid, params)
     kept = _kept_bytes(grid, params)
     least = 0
@@ -81,20 +82,20 @@ def plan_memory(
 def _window_bytes(grid: Grid, params: Params) -> int:
     """The larger of a window that is segmented and a shard that is written."""
     pixels = max(grid.outer(w).pixels for w in range(len(grid.windows)))
-    seen = (np.sqrt(pixels) + 2 * params.segment.tile) ** 2
+    seen = (np.sqrt(pixels) + 2 * (grid.core + 2 * grid.tiling.halo)) ** 2
     objects = _OBJECTS.get(params.segment.method, _OTHER_OBJECTS)
-    window = round(pixels * (4 * len(params.maps) + objects) + seen * 16)
+    window = round(pixels * (4 * used_maps(params) + objects) + seen * 16)
     shard = int(np.prod(SHARD)) * 8 + 2 * SHARD[1] * SHARD[2] * 8
     return max(window, shard)
 
 
 def _kept_bytes(grid: Grid, params: Params) -> int:
     """Maps of the tiles that the next row of windows needs again, and the next window."""
-    tile = grid.core**2 * 4 * len(params.maps)
+    tile = grid.core**2 * 4 * used_maps(params)
     ring = 1 + -(-grid.overlap // grid.core)
-    wide = -(-grid.region.shape[1] // grid.core) + grid.batch
+    wide = -(-grid.region.shape[1] // grid.core) + grid.tiling.batch
     tall = -(-min(grid.side, grid.region.shape[0]) // grid.core)
     if len(grid.windows) == 1:
         return 0
     rows = 2 * ring * wide if len(grid.windows) > grid.across else 0
-    return tile * (rows + (tall + 2 * ring) * (grid.batch + 2 * ring))
+    return tile * (rows + (tall + 2 * ring) * (grid.tiling.batch + 2 * ring))

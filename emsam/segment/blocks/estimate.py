@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from emsam.model.folding import fold_norms
 from emsam.params import Params
 from emsam.segment.blocks.budget import plan_memory
 from emsam.segment.blocks.files import window_file
@@ -44,7 +45,7 @@ def estimate(
         grid, z = job.grid(params), job.slices[len(job.slices) // 2]
         source = Source(job, folder / "fetched")
         maps = SliceMaps(
-            network, source, z, grid, params, bf16=job.bf16, plane=job.shape[1:],
+            fold_norms(network), source, z, grid, params, bf16=job.bf16, plane=job.shape[1:],
             turn=threading.Lock(), keep=0,
         )  # fmt: skip
         window = len(grid.windows) // 2

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -50,7 +51,15 @@ def shard_mark(folder: Path, level: int, shard: tuple[int, int, int]) -> Path:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an ``.npz`` that is whole, and on the disk, when it has its name."""
-    _write(path, lambda stream: np.savez_compressed(stream, **dict(arrays)))  # type: ignore[arg-type]
+
+    def fill(stream: IO[bytes]) -> None:
+        # numpy's own compresses at level 6: six times the time, and a fifth less
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=2) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+    _write(path, fill)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

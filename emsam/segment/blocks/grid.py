@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from emsam.segment.tiling import Tiling
+
 Tile = tuple[int, int]
 """Row and column of a tile in the grid of its slice."""
 
@@ -59,22 +61,26 @@ class Grid:
     ----------
     region
         What is segmented.
-    core
-        Side of a tile without its halo.
+    tiling
+        Of the slice.
+    reach
+        y and x where its last tiles end.
     side
         Longest side of a window; a region that is less is one window.
     overlap
         What a window sees of its neighbours, pixels.
-    batch
-        Tiles that the network sees together. Which ones is fixed too: a network may give another
-        last digit in other company.
     """
 
     region: Box
-    core: int
+    tiling: Tiling
+    reach: tuple[int, int]
     side: int
     overlap: int
-    batch: int
+
+    @property
+    def core(self) -> int:
+        """Side of a tile without its halo."""
+        return self.tiling.core
 
     @cached_property
     def windows(self) -> tuple[Box, ...]:
@@ -90,13 +96,17 @@ class Grid:
 
     @cached_property
     def groups(self) -> tuple[tuple[Tile, ...], ...]:
-        """Tiles that go through the network together, of one window each."""
+        """Tiles that go through the network together, of one window each.
+
+        Which ones is fixed: a network may give another last digit in other company.
+        """
         rows, columns = self._spans
+        batch = self.tiling.batch
         found = []
         for top, bottom in rows:
             for left, right in columns:
                 tiles = [(y, x) for y in range(top, bottom) for x in range(left, right)]
-                found += [tiles[i : i + self.batch] for i in range(0, len(tiles), self.batch)]
+                found += [tiles[i : i + batch] for i in range(0, len(tiles), batch)]
         return tuple(map(tuple, found))
 
     @cached_property
@@ -122,7 +132,8 @@ class Grid:
     def box_of(self, tile: Tile) -> Box:
         """Core of a tile; it may reach beyond the slice."""
         y, x = tile[0] * self.core, tile[1] * self.core
-        return Box(y, y + self.core, x, x + self.core)
+        bottom, right = self.reach
+        return Box(y, min(y + self.core, bottom), x, min(x + self.core, right))
 
     @cached_property
     def last_use(self) -> dict[Tile, int]:

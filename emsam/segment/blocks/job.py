@@ -10,9 +10,10 @@ from typing import Any, Literal
 from emsam.documents import document_digest
 from emsam.params import Params
 from emsam.segment.blocks.grid import Box, Grid
+from emsam.segment.tiling import Tiling
 
 Damaged = Literal["stop", "skip"]
-FORMAT = 1
+FORMAT = 2
 """Goes up when the same job would give another result, or other files on the way."""
 
 
@@ -68,8 +69,9 @@ class Job:
 
     def grid(self, params: Params) -> Grid:
         """How its slices are cut."""
-        core = params.segment.tile - 2 * params.segment.halo
-        return Grid(Box(*self.region), core, self.side, self.overlap, self.batch)
+        tiling = Tiling.of(params, self.batch)
+        reach = tiling.reach(self.shape[1]), tiling.reach(self.shape[2])
+        return Grid(Box(*self.region), tiling, reach, self.side, self.overlap)
 
     @property
     def depth(self) -> int:

@@ -10,6 +10,7 @@ from torch import nn
 from emsam.params import Params
 from emsam.segment.blocks.grid import Box, Grid, Tile
 from emsam.segment.blocks.source import Source
+from emsam.segment.channels import used_maps
 from emsam.segment.predict import mirrored, predict_tiles
 
 
@@ -71,26 +72,29 @@ class SliceMaps:
         tiles = [tile for group in groups for tile in self._grid.groups[group]]
         if not tiles:
             return []
-        tile_side, halo = self._params.segment.tile, self._params.segment.halo
+        halo, maps_used = self._grid.tiling.halo, used_maps(self._params)
         image, (top, left) = self._image(tiles)
         found: list[tuple[Tile, np.ndarray]] = []
         for group in groups:
-            corners = [self._grid.box_of(tile) for tile in self._grid.groups[group]]
+            boxes = [self._grid.box_of(tile) for tile in self._grid.groups[group]]
             stack = np.stack(
                 [
-                    image[y : y + tile_side, x : x + tile_side]
-                    for y, x in ((box.y0 - halo - top, box.x0 - halo - left) for box in corners)
+                    image[box.y0 - halo - top : box.y1 + halo - top,
+                          box.x0 - halo - left : box.x1 + halo - left]
+                    for box in boxes
                 ]
-            )
+            )  # fmt: skip
             with self._turn:
-                maps = predict_tiles(self._network, stack, self._params, bf16=self._bf16)
+                maps = predict_tiles(
+                    self._network, stack, self._params, halo, maps=maps_used, bf16=self._bf16
+                )
             # copies: a view would keep the halos and the whole batch
             found += zip(self._grid.groups[group], map(np.ascontiguousarray, maps), strict=True)
         return found
 
     def _image(self, tiles: list[Tile]) -> tuple[np.ndarray, tuple[int, int]]:
         """What the network sees of ``tiles``, mirrored at the slice's border, and its corner."""
-        halo = self._params.segment.halo
+        halo = self._grid.tiling.halo
         boxes = [self._grid.box_of(tile) for tile in tiles]
         first = min(b.y0 for b in boxes) - halo, min(b.x0 for b in boxes) - halo
         end = max(b.y1 for b in boxes) + halo, max(b.x1 for b in boxes) + halo

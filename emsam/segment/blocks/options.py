@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from emsam.errors import InputError
 from emsam.segment.blocks.job import Damaged
-from emsam.segment.predict import BATCH
+from emsam.segment.tiling import BATCH
 
 SIDE, OVERLAP = 2048, 128
 

@@ -15,6 +15,7 @@ from typing import Literal, Self
 import numpy as np
 from torch import nn
 
+from emsam.model.folding import fold_norms
 from emsam.model.package import load_network
 from emsam.params import Params, load_params
 from emsam.segment.blocks.files import FETCHED, JOB, PARAMS, WEIGHTS, slice_file, window_file
@@ -57,6 +58,7 @@ class Work:
     given: nn.Module | None = None
     turn: threading.Lock = field(default_factory=threading.Lock)
     stop: threading.Event = field(default_factory=threading.Event)
+    _folded: nn.Module | None = field(default=None, init=False)
 
     @cached_property
     def job(self) -> Job:
@@ -77,9 +79,10 @@ class Work:
     @property
     def network(self) -> nn.Module:
         with self.turn:  # one thread loads it
-            if self.given is None:
-                self.given, _ = load_network(self.folder / WEIGHTS, self.folder / PARAMS)
-            return self.given
+            if self._folded is None:
+                files = self.folder / WEIGHTS, self.folder / PARAMS
+                self._folded = fold_norms(self.given or load_network(*files)[0])
+            return self._folded
 
     def opened(self) -> Self:
         """Itself, with all read that threads share."""
