@@ -54,10 +54,12 @@ class S3Folder:
             }
 
     def upload(self, folder: Path, names: Iterable[str]) -> None:
-        """Send files."""
+        """Send files; one that is replaced meanwhile goes as it was before."""
 
         def put(name: str) -> None:
-            self._client.upload_file(str(folder / name), self._bucket, self._prefix + name)
+            # by its name boto3 would ask for the size of one file and then read another
+            with (folder / name).open("rb") as stream:
+                self._client.upload_fileobj(stream, self._bucket, self._prefix + name)
 
         self._each(put, names)
 

@@ -13,6 +13,7 @@ from typing import Any
 from emsam.documents import write_whole
 from emsam.errors import InputError
 from emsam.launch.s3_folder import S3Folder
+from emsam.locks import hold_lock
 from emsam.train.checkpoints import best_manifest
 from emsam.train.run_directory import RunDirectory
 
@@ -76,6 +77,8 @@ class S3Run:
     def pull(self, *, checkpoint: bool = True, **marks: Any) -> dict[str, Any] | None:
         """Fetch the progress that was made there since the last time.
 
+        The launcher and 'emsam jobs stop' may do so at once: one of them waits.
+
         Parameters
         ----------
         checkpoint
@@ -88,6 +91,10 @@ class S3Run:
         dict or None
             The status there; ``None`` while there is none.
         """
+        with hold_lock(self._run.path / ".pull.lock"):
+            return self._pull(checkpoint, marks)
+
+    def _pull(self, checkpoint: bool, marks: dict[str, Any]) -> dict[str, Any] | None:
         run, there = self._run, self._remote.etags()
         wanted = [each.name for each in (run.metrics_file, run.log_file)]
         if checkpoint:

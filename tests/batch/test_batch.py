@@ -43,10 +43,16 @@ class Cloud(Laboratory):
 
     def start(self, name: str, *more: str) -> subprocess.Popen[bytes]:
         """``emsam train`` in the background."""
-        return subprocess.Popen(
-            self.command(*self.words(name, *more)), cwd=self.path, env=self.environment,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                self.command(*self.words(name, *more)), cwd=self.path, env=self.environment,
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def log_file(self) -> Path:
+        """What commands in the background printed."""
+        return self.path.parent / "launchers.log"
 
     def directory(self, name: str) -> RunDirectory:
         return RunDirectory(self.path / "runs" / name)
@@ -104,7 +110,7 @@ def test_a_machine_that_is_taken_away_costs_the_steps_since_its_last_checkpoint(
     launcher = cloud.start("spot", *LONGER, "seed=1")
     cloud.wait_for_step("spot", 20)
     os.killpg(cloud.server.pids()[-1], signal.SIGKILL)
-    assert launcher.wait(300) == 0
+    assert launcher.wait(300) == 0, cloud.log_file.read_text()
     assert cloud.steps("spot") == list(range(1, 151))
     assert len(cloud.server.jobs()[-1]["attempts"]) == 2
     log = cloud.server.folder / f"{cloud.server.jobs()[-1]['jobId']}-2" / "log"
@@ -129,14 +135,14 @@ def test_ctrl_c_and_jobs_stop_end_a_job_at_a_checkpoint_and_the_same_command_goe
     launcher = cloud.start("stopped", *job)
     cloud.wait_for_step("stopped", 5)
     launcher.send_signal(signal.SIGINT)
-    assert launcher.wait(200) == 130
+    assert launcher.wait(200) == 130, cloud.log_file.read_text()
     first = cloud.directory("stopped").status()
     assert first["state"] == "stopped"
     assert cloud.directory("stopped").newest_checkpoint() is not None
     launcher = cloud.start("stopped", *job)
     cloud.wait_for_step("stopped", first["step"] + 5)
     stopped = cloud.json("jobs", "stop", "stopped")
-    assert launcher.wait(200) == 75
+    assert launcher.wait(200) == 75, cloud.log_file.read_text()
     assert stopped["state"] == "stopped"
     assert cloud.steps("stopped") == list(range(1, stopped["step"] + 1))
     assert not any(key.endswith("lease.json") for key in cloud.keys("stopped"))

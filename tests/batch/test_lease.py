@@ -1,15 +1,17 @@
-"""Who may train a run whose directory is in S3; with a real S3 server (SeaweedFS)."""
+"""Run directories in S3: who may train one, and what comes over; a real S3 server (SeaweedFS)."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from emsam.launch import s3_run
+from emsam.launch.s3_folder import S3Folder
 from emsam.launch.s3_run import S3Run
 from emsam.train.run_directory import RunDirectory
 from tests.s3_server import S3Server, run_s3_server
@@ -111,3 +113,37 @@ def test_progress_comes_over_with_the_newest_whole_checkpoint(tmp_path: Path) ->
     empty.path.mkdir()
     S3Run(empty, "s3://emsam/team/runs/b").push()  # a container that failed before it had anything
     assert S3Run(RunDirectory(tmp_path / "c"), "s3://emsam/team/runs/b").is_ahead()
+
+
+def test_a_status_that_is_written_while_it_is_sent_arrives_whole(tmp_path: Path) -> None:
+    run, over = make_run(tmp_path / "a", 5), threading.Event()
+
+    def write() -> None:
+        length = 0
+        while not over.wait(0.0005):
+            length = (length + 7) % 100
+            run.write_status(state="running", step=5, note="x" * length)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        folder = S3Folder("s3://emsam/team/runs/written")
+        for _ in range(200):
+            folder.upload(run.path, ["status.json"])
+            found = folder.read("status.json")
+            assert found is not None
+            assert found[0]["step"] == 5
+    finally:
+        over.set()
+        writer.join()
+
+
+def test_a_launcher_and_whoever_stops_its_job_fetch_at_once(tmp_path: Path) -> None:
+    S3Run(make_run(tmp_path / "far", *range(5, 50, 5)), "s3://emsam/team/runs/twice").push()
+    near = RunDirectory(tmp_path / "near")
+    near.path.mkdir()
+    copies = [S3Run(near, "s3://emsam/team/runs/twice") for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        pulls = [pool.submit(copy.pull, batch_job="x") for copy in copies]
+    assert [pull.result()["step"] for pull in pulls] == [45] * 8
+    assert (near.checkpoints / "step-000045/model.safetensors").read_text() == "weights of 45"
