@@ -1,4 +1,4 @@
-"""Where things live. Every field can be set by an environment variable ``EMSAM_<FIELD>``."""
+"""Where things live: environment variables ``EMSAM_<FIELD>``, else a team's file, else defaults."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
+import yaml
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from emsam.errors import InputError
+from emsam.errors import InputError, one_line
 from emsam.services import address_of
 
 
@@ -21,6 +28,29 @@ def _cache(name: str) -> Path:
     return (cache if cache.is_absolute() else Path.home() / ".cache") / "emsam" / name
 
 
+TEAM_FILE = "team.yaml"
+
+
+def _team_file(values: dict[str, Any]) -> Path:
+    """Where a team's settings are, for the home folder that was passed or is set."""
+    return Path(values.get("home") or os.environ.get("EMSAM_HOME") or ".emsam") / TEAM_FILE
+
+
+def _read_team_file(file: Path) -> dict[str, Any]:
+    """The settings in a team's file; none where there is no file."""
+    try:
+        document = yaml.safe_load(file.read_text()) or {}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: {one_line(error)}; mend it") from None
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise InputError(f"{file}: holds no settings; write lines such as 'mlflow_port: 5001'")
+    if "home" in document:
+        raise InputError(f"{file}: home = {document['home']!r}: this file lies in it; remove it")
+    return document
+
+
 class Settings(BaseSettings):
     """Folders and addresses; relative paths start at the current folder."""
 
@@ -28,6 +58,8 @@ class Settings(BaseSettings):
 
     home: Path = Path(".emsam")
     """State of the services: MLflow's database and artifacts, Prefect's, the default remote."""
+    profile: Literal["local", "team"] = "local"
+    """What ``emsam up`` starts; a team has PostgreSQL, an S3 server and passwords."""
     data_root: Path = Path("data")
     """One folder a volume: ``<data_root>/<name>/volume.zarr``."""
     runs_root: Path = Path("runs")
@@ -49,13 +81,17 @@ class Settings(BaseSettings):
     weights_url: str = "https://dl.fbaipublicfiles.com/segment_anything"
     """Folder on the web with Meta's weights, or a mirror of it."""
     listen: str = "127.0.0.1"
-    """Address on which the services of ``emsam up`` listen; they ask nobody for a password."""
+    """Address on which the services of ``emsam up`` listen; only a team's ask for a password."""
     prefect_port: int = Field(4200, ge=1, le=65535)
     """Port of Prefect's server."""
     mlflow_port: int = Field(5000, ge=1, le=65535)
     """Port of MLflow's server."""
     dashboard_port: int = Field(8501, ge=1, le=65535)
     """Port of the dashboard."""
+    postgres_port: int = Field(5433, ge=1, le=65535)
+    """Port of a team's PostgreSQL."""
+    s3_port: int = Field(8333, ge=1024, le=55_000)
+    """Port of a team's S3 server, which also takes the next four, and all five plus 10,000."""
     people: str = ""
     """Who may sign in to the dashboard, and as what: ``ada@lab.org=admin, *@lab.org=viewer``; the
     roles are viewer, reviewer (approves, comments, starts jobs) and admin (moves champions)."""
@@ -101,10 +137,41 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            name = f"EMSAM_{'_'.join(map(str, first['loc']))}".upper()
+            key = "_".join(map(str, first["loc"]))
+            name = f"EMSAM_{key}".upper()
+            if name not in os.environ and key not in values:
+                name = f"{_team_file(values)}: {key}"
             raise InputError(
                 f"{name} = {first['input']!r}: {first['msg'].lower()}; set it anew, or unset it"
             ) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was passed, the environment, the file of a team."""
+        assert isinstance(init_settings, InitSettingsSource)
+        file = _team_file(init_settings.init_kwargs)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _read_team_file(file))
+
+    @property
+    def is_team(self) -> bool:
+        return self.profile == "team"
+
+    @property
+    def team_file(self) -> Path:
+        """Settings of a team's folder, made by the first ``emsam up --profile team``."""
+        return self.home / TEAM_FILE
+
+    @property
+    def reachable(self) -> str:
+        """Address at which this machine reaches what listens on ``listen``."""
+        return "127.0.0.1" if self.listen in ("0.0.0.0", "::") else self.listen
 
     @property
     def slots_root(self) -> Path:
@@ -116,18 +183,57 @@ class Settings(BaseSettings):
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow is: the address that was set, the stack's server, or the database alone."""
-        return self.mlflow_uri or address_of("mlflow", self.home) or self.database_uri
+        """Where MLflow is: the address that was set, the stack's server, or the database alone.
+
+        A team's database is never used without its server, which knows who may do what.
+        """
+        without = self.own_mlflow_url if self.is_team else self.database_uri
+        return self.mlflow_uri or address_of("mlflow", self.home) or without
+
+    @property
+    def own_prefect_url(self) -> str:
+        """Where the stack's own Prefect server runs, or would run."""
+        planned = f"http://{self.reachable}:{self.prefect_port}/api"
+        return address_of("prefect", self.home) or planned
+
+    @property
+    def own_mlflow_url(self) -> str:
+        """Where the stack's own MLflow runs, or would run."""
+        return f"http://{self.reachable}:{self.mlflow_port}"
 
     @property
     def database_uri(self) -> str:
-        """MLflow's database in ``home``, which its server and those without one share."""
+        """MLflow's database: of one person a file that its server and those without one share."""
+        if self.is_team:
+            return self.postgres_url("mlflow")
         return f"sqlite:///{(self.home / 'mlflow.db').absolute()}"
 
     @property
     def ledger_url(self) -> str:
-        """The ledger's database: the address that was set, else a file in ``home``."""
-        return self.ledger_uri or f"sqlite:///{(self.home / 'ledger.db').absolute()}"
+        """The ledger's database: the address that was set, a team's, else a file in ``home``."""
+        if self.ledger_uri:
+            return self.ledger_uri
+        if self.is_team:
+            return self.postgres_url("ledger")
+        return f"sqlite:///{(self.home / 'ledger.db').absolute()}"
+
+    def postgres_url(self, database: str, driver: str = "psycopg2") -> str:
+        """URL of one of a team's databases, whose owner has its name.
+
+        The password is in the file that it names, so the URL may be shown to anybody.
+        """
+        place = f"{database}@{self.reachable}:{self.postgres_port}/{database}"
+        return f"postgresql+{driver}://{place}?passfile={quote(str(self.password_file))}"
+
+    @property
+    def password_file(self) -> Path:
+        """PostgreSQL's passwords, in libpq's format."""
+        return (self.home / "secrets" / "pgpass").absolute()
+
+    @property
+    def s3_url(self) -> str:
+        """Endpoint of a team's S3 server."""
+        return f"http://{self.reachable}:{self.s3_port}"
 
     @property
     def artifact_root(self) -> str:
@@ -139,7 +245,9 @@ class Settings(BaseSettings):
 
     @property
     def remote_url(self) -> str:
-        return self.dvc_remote or str((self.home / "dvc-remote").absolute())
+        if self.dvc_remote:
+            return self.dvc_remote
+        return "s3://datasets" if self.is_team else str((self.home / "dvc-remote").absolute())
 
     def check_file(self, name: str) -> Path:
         """Where the last report of ``emsam data check`` on a volume is kept."""

@@ -11,8 +11,7 @@ from emsam.launch.jobs import settle_killed
 from emsam.registry.reconcile import Difference, reconcile_models
 from emsam.registry.tracking import running_runs, sync_run
 from emsam.settings import Settings
-from emsam.stack.plan import prefect_url
-from emsam.stack.prefect_api import PrefectApi
+from emsam.stack.plan import prefect_api
 from emsam.stack.runs import reconcile as reconcile_flow_runs
 from emsam.train.run_directory import DONE, FAILED, STOPPED, RunDirectory
 
@@ -29,7 +28,7 @@ def find_differences(settings: Settings) -> list[Difference]:
 
 def _mend_flow_runs(settings: Settings) -> list[Difference]:
     """Prefect takes a flow run for running whose process is gone from this host."""
-    api = PrefectApi(prefect_url(settings))
+    api = prefect_api(settings)
     if not api.is_well():
         return []  # nobody uses a server here, or it is away; the next look finds them
     return [Difference("flow run", name, what, True) for name, what in reconcile_flow_runs(api)]

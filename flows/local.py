@@ -8,6 +8,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from emsam.credentials import prefect_auth
 from emsam.errors import InputError
 from emsam.params import Params
 from emsam.services import address_of
@@ -51,6 +52,10 @@ def _configure_prefect(settings: Settings, *, quiet: bool) -> None:
     }
     if address := os.environ.get("PREFECT_API_URL") or address_of("prefect", settings.home):
         environment["PREFECT_API_URL"] = address
+        if auth := prefect_auth(settings, address):
+            environment["PREFECT_API_AUTH_STRING"] = auth
+    elif settings.is_team:
+        raise InputError("the team's Prefect server does not run; start it with 'emsam up'")
     else:
         # Ctrl-C reaches the temporary server too; nobody should wait for it to answer then
         environment |= {

@@ -76,6 +76,20 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+def free_block(count: int) -> int:
+    """The first of some ports in a row, each of them and each plus 10,000 free."""
+    while True:
+        (first,) = free_ports(1)
+        try:
+            for port in range(first, first + count):
+                for each in (port, port + 10_000):
+                    with socket.create_server(("127.0.0.1", each)):
+                        pass
+            return first
+        except OSError:
+            continue
+
+
 @contextmanager
 def run_s3_server(folder: Path) -> Iterator[S3Server]:
     """SeaweedFS on ports of its own, with one identity; its data are in ``folder``."""

@@ -8,7 +8,7 @@ from emsam.errors import InputError, StackFailed
 from emsam.launch.jobs import Job, list_jobs
 from emsam.params import Params
 from emsam.settings import Settings
-from emsam.stack.plan import prefect_url
+from emsam.stack.plan import prefect_api
 from emsam.stack.prefect_api import PrefectApi
 from emsam.stack.web import NotThere
 from emsam.train.run_directory import RunDirectory
@@ -53,7 +53,7 @@ def fine_tune_deployments(settings: Settings) -> list[str]:
     PrefectUnreachable
         Prefect gives no answer.
     """
-    api = PrefectApi(prefect_url(settings))
+    api = prefect_api(settings)
     if not api.is_well():
         raise PrefectUnreachable(_where(api))
     try:
@@ -72,7 +72,7 @@ def start_fine_tune(deployment: str, params: Params, settings: Settings) -> str:
     PrefectUnreachable
         Prefect gives no answer.
     """
-    api = PrefectApi(prefect_url(settings))
+    api = prefect_api(settings)
     try:
         return api.start(deployment, {"params": params.model_dump(mode="json")})
     except NotThere:

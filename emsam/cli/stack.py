@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from emsam.cli.console import AsJson, emit, table
+from emsam.errors import InputError
 
 
 def add_commands(parent: typer.Typer) -> None:
@@ -18,12 +19,26 @@ def add_commands(parent: typer.Typer) -> None:
     parent.command(rich_help_panel=panel, epilog="Example: emsam status")(status)
 
 
-def up(as_json: AsJson = False) -> None:
-    """Start Prefect's server and workers, MLflow's server and the dashboard; adopt what runs."""
+def up(
+    profile: Annotated[
+        str | None,
+        typer.Option(help="local, or team: with PostgreSQL, an S3 server and passwords."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start Prefect's server and workers, MLflow's server and the dashboard; adopt what runs.
+
+    A folder that began as a team's stays one.
+    """
     from emsam.settings import Settings
     from emsam.stack import stack
 
-    settings = Settings()
+    settings = Settings() if profile is None else Settings(profile=profile)
+    if settings.team_file.exists() and not settings.is_team:
+        raise InputError(
+            f"{settings.team_file}: this folder is a team's; run 'emsam up', or set EMSAM_HOME to "
+            "another folder"
+        )
     emit_rows(stack.up(settings, _say(as_json)), settings, as_json)
 
 
@@ -62,7 +77,19 @@ def emit_rows(rows: list[dict[str, Any]], settings: Any, as_json: bool) -> None:
     lines = table(f"services of {settings.home}", columns, cells)
     if any(row["name"].startswith("worker-") and row["state"] == "running" for row in rows):
         lines += ["", f"export PREFECT_API_URL={url}  # for 'prefect deployment run' in a shell"]
+        if settings.is_team:
+            lines += _for_other_programs(settings)
     emit({"services": rows, "prefect_api_url": url}, as_json, lines)
+
+
+def _for_other_programs(settings: Any) -> list[str]:
+    """How a shell reaches the rest of a team's stack."""
+    from emsam.credentials import secrets_file
+
+    return [
+        f"export MLFLOW_TRACKING_URI={settings.tracking_uri} AWS_ENDPOINT_URL={settings.s3_url}",
+        f"set -a; . {secrets_file(settings)}; set +a  # passwords",
+    ]
 
 
 def _since(row: dict[str, Any]) -> str:

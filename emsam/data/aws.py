@@ -1,7 +1,8 @@
 """boto3's clients, and one clear line for whatever goes wrong with them.
 
 Endpoint and credentials are boto3's own: ``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``,
-``AWS_SECRET_ACCESS_KEY``, ``AWS_REGION``, or ``AWS_PROFILE``.
+``AWS_SECRET_ACCESS_KEY``, ``AWS_REGION``, or ``AWS_PROFILE``. In a team's folder S3 is the team's
+where none of these is set.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from emsam.credentials import s3_client_options
 from emsam.errors import InputError, one_line
+from emsam.settings import Settings
 
 WORKERS = 8
 """Objects that are on their way at a time."""
@@ -32,7 +35,8 @@ def open_aws(service: str) -> Any:
         connect_timeout=10, read_timeout=60, max_pool_connections=WORKERS,
         retries={"max_attempts": 3, "mode": "standard"},
     )  # fmt: skip
-    return boto3.session.Session().client(service, config=config)
+    team = s3_client_options(Settings()) if service == "s3" else {}
+    return boto3.session.Session().client(service, config=config, **team)
 
 
 def safe_path(address: str, path: str) -> str:

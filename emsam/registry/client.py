@@ -7,17 +7,18 @@ import os
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 
+from emsam.credentials import mlflow_client_environment
 from emsam.quiet import QUIET_ENVIRONMENT
 from emsam.settings import Settings
 
 
 def open_client(settings: Settings) -> MlflowClient:
     """A client of the tracking server, or of the SQLite file in the home folder."""
-    for name, value in QUIET_ENVIRONMENT.items():
+    for name, value in (QUIET_ENVIRONMENT | mlflow_client_environment(settings)).items():
         os.environ.setdefault(name, value)
     # MLflow's own seven would keep a caller waiting for four minutes at a dead server
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    if not settings.mlflow_uri:
+    if not settings.mlflow_uri and not settings.is_team:
         settings.home.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
 
@@ -27,5 +28,6 @@ def experiment_id(client: MlflowClient, settings: Settings) -> str:
     experiment: Experiment | None = client.get_experiment_by_name(settings.experiment)
     if experiment is not None:
         return str(experiment.experiment_id)
-    root = None if settings.mlflow_uri else settings.artifact_root
+    served = bool(settings.mlflow_uri) or settings.is_team  # its server says where artifacts go
+    root = None if served else settings.artifact_root
     return str(client.create_experiment(settings.experiment, artifact_location=root))

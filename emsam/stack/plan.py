@@ -5,50 +5,19 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from emsam.credentials import prefect_auth, read_secrets, s3_environment
 from emsam.errors import InputError
 from emsam.quiet import QUIET_ENVIRONMENT
-from emsam.services import RunningService, read_state
 from emsam.settings import Settings
+from emsam.stack import postgres, seaweed, team
 from emsam.stack.prefect_api import PrefectApi
+from emsam.stack.service import Service, python
 from emsam.stack.web import answers
 
 POOLS = ("cpu", "gpu")
 """Work pools: one per kind of hardware."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """A service as it is to be started.
-
-    Attributes
-    ----------
-    port, variable
-        Where it listens, if it does, and the variable that moves it.
-    is_well
-        Asks it, once it was started.
-    pool
-        Work pool that it serves, if it is a worker. Its runs outlive it.
-    deadline
-        Seconds that it may take from its start to its first answer.
-    grace
-        Seconds that it may take to stop.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    environment: dict[str, str]
-    url: str
-    is_well: Callable[[RunningService], bool]
-    port: int | None = None
-    variable: str = ""
-    deadline: float = 300.0
-    grace: float = 15.0
-    pool: str = ""
 
 
 def planned(settings: Settings) -> list[str]:
@@ -56,7 +25,8 @@ def planned(settings: Settings) -> list[str]:
 
     Servers are left out whose place the settings give to those of somebody else.
     """
-    names = ["prefect"] if prefect_url(settings) == own_prefect_url(settings) else []
+    names = ["postgres", "s3"] if settings.is_team else []
+    names += ["prefect"] if prefect_url(settings) == settings.own_prefect_url else []
     names += [] if settings.mlflow_uri else ["mlflow"]
     return [*names, *(f"worker-{pool}" for pool in pools(settings)), "dashboard"]
 
@@ -65,34 +35,41 @@ def build(name: str, settings: Settings) -> Service:
     """The service called ``name``."""
     if name.startswith("worker-"):
         return _worker(name.removeprefix("worker-"), settings)
-    return {"prefect": _prefect, "mlflow": _mlflow, "dashboard": _dashboard}[name](settings)
+    makers = {
+        "postgres": postgres.service, "s3": seaweed.service, "prefect": _prefect,
+        "mlflow": _mlflow, "dashboard": _dashboard,
+    }  # fmt: skip
+    return makers[name](settings)
 
 
 def prefect_url(settings: Settings) -> str:
     """Prefect's server: the one that ``PREFECT_API_URL`` names, else our own."""
-    return os.environ.get("PREFECT_API_URL") or own_prefect_url(settings)
+    return os.environ.get("PREFECT_API_URL") or settings.own_prefect_url
 
 
-def own_prefect_url(settings: Settings) -> str:
-    """Where the stack's own server runs, or would run."""
-    running = read_state(settings.home).services.get("prefect")
-    if running and running.is_alive():
-        return running.url
-    return f"http://{_reachable(settings.listen)}:{settings.prefect_port}/api"
+def prefect_api(settings: Settings) -> PrefectApi:
+    """Prefect's server, with what it asks for."""
+    url = prefect_url(settings)
+    return PrefectApi(url, prefect_auth(settings, url))
 
 
 def _prefect(settings: Settings) -> Service:
-    port, url = settings.prefect_port, own_prefect_url(settings)
+    port, url = settings.prefect_port, settings.own_prefect_url
+    environment = prefect_environment(settings, url) | {
+        # in the server's memory a slot would be held for ever once the server is restarted
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+            "prefect.server.concurrency.lease_storage.filesystem"
+        ),
+    }
+    if settings.is_team:
+        environment |= {
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": settings.postgres_url("prefect", "asyncpg"),
+            "PREFECT_SERVER_API_AUTH_STRING": environment["PREFECT_API_AUTH_STRING"],
+        }
     return Service(
         "prefect",
-        _python("prefect", "server", "start", "--host", settings.listen, "--port", str(port)),
-        prefect_environment(settings, url)
-        | {
-            # in the server's memory a slot would be held for ever once the server is restarted
-            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
-                "prefect.server.concurrency.lease_storage.filesystem"
-            ),
-        },
+        python("prefect", "server", "start", "--host", settings.listen, "--port", str(port)),
+        environment,
         url,
         lambda running: answers(f"{running.url}/health"),
         port,
@@ -101,18 +78,23 @@ def _prefect(settings: Settings) -> Service:
 
 
 def _mlflow(settings: Settings) -> Service:
-    port = settings.mlflow_port
-    url = f"http://{_reachable(settings.listen)}:{port}"
+    port, url = settings.mlflow_port, settings.own_mlflow_url
     environment = {
         # three helper processes and 2 GB, for jobs that nobody here starts
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
+    artifacts: tuple[str, ...] = ("--default-artifact-root", settings.artifact_root)
+    if settings.is_team:
+        environment |= _mlflow_team_environment(settings)
+        artifacts = (
+            "--serve-artifacts", "--artifacts-destination", f"s3://{seaweed.ARTIFACTS}",
+            "--app-name", "basic-auth",
+        )  # fmt: skip
     return Service(
         "mlflow",
-        _python(
+        python(
             "mlflow", "server", "--host", settings.listen, "--port", str(port), "--workers", "1",
-            "--backend-store-uri", settings.database_uri,
-            "--default-artifact-root", settings.artifact_root,
+            "--backend-store-uri", settings.database_uri, *artifacts,
         ),
         QUIET_ENVIRONMENT | environment,
         url,
@@ -122,11 +104,22 @@ def _mlflow(settings: Settings) -> Service:
     )  # fmt: skip
 
 
+def _mlflow_team_environment(settings: Settings) -> dict[str, str]:
+    """Where a team's MLflow finds who may do what, and its part of S3."""
+    known = read_secrets(settings)
+    return s3_environment(settings, "artifacts") | {
+        "MLFLOW_AUTH_CONFIG_PATH": str(team.mlflow_auth_file(settings)),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": known.value("mlflow_tracking_password"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": known.value("mlflow_flask_server_secret_key"),
+        "MLFLOW_S3_ENDPOINT_URL": settings.s3_url,
+    }
+
+
 def _worker(pool: str, settings: Settings) -> Service:
-    name, api = worker_name(pool), PrefectApi(prefect_url(settings))
+    name, api = worker_name(pool), prefect_api(settings)
     return Service(
         f"worker-{pool}",
-        _python("prefect", "worker", "start", "--pool", pool, "--name", name),
+        python("prefect", "worker", "start", "--pool", pool, "--name", name),
         prefect_environment(settings, api.url),
         "",
         lambda running: api.worker_is_online(pool, name, running.started),
@@ -142,14 +135,14 @@ def worker_name(pool: str) -> str:
 
 def _dashboard(settings: Settings) -> Service:
     port = settings.dashboard_port
-    url = f"http://{_reachable(settings.listen)}:{port}"
+    url = f"http://{settings.reachable}:{port}"
     package = importlib.util.find_spec("dashboards")
     assert package is not None
     assert package.origin is not None
     app = str(Path(package.origin).with_name("app.py"))
     return Service(
         "dashboard",
-        _python(
+        python(
             "streamlit", "run", app, "--server.headless", "true",
             "--server.address", settings.listen, "--server.port", str(port),
             "--browser.gatherUsageStats", "false",
@@ -177,19 +170,13 @@ def pools(settings: Settings) -> list[str]:
 
 def prefect_environment(settings: Settings, url: str) -> dict[str, str]:
     """What a process of Prefect's needs to find its server and keep its files in our home."""
-    return QUIET_ENVIRONMENT | {
+    environment = QUIET_ENVIRONMENT | {
         "PREFECT_API_URL": url,
         "PREFECT_HOME": str((settings.home / "prefect").absolute()),
     }
-
-
-def _python(module: str, *arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", module, *arguments)
-
-
-def _reachable(listen: str) -> str:
-    """Address at which this machine reaches what listens on ``listen``."""
-    return "127.0.0.1" if listen in ("0.0.0.0", "::") else listen
+    if auth := prefect_auth(settings, url):
+        environment["PREFECT_API_AUTH_STRING"] = auth
+    return environment
 
 
 def _has_gpu() -> bool:

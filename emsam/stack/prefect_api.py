@@ -53,10 +53,12 @@ class PrefectApi:
     ----------
     url
         Its address, ending in ``/api``.
+    auth
+        ``user:password``, where it asks for one.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, auth: str = "") -> None:
+        self.url, self._auth = url, auth
 
     def is_well(self) -> bool:
         """Whether it answers."""
@@ -151,7 +153,7 @@ class PrefectApi:
         return {f"{flows.get(each['flow_id'], '')}/{each['name']}" for each in found}
 
     def _ask(self, method: str, path: str, document: Any = None) -> Any:
-        return ask(method, self.url + path, document)
+        return ask(method, self.url + path, document, self._auth)
 
 
 def _flow_run(document: dict[str, Any]) -> FlowRun:

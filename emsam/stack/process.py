@@ -18,7 +18,8 @@ from emsam.documents import last_line
 from emsam.errors import InputError, StackFailed
 from emsam.processes import CLOCK
 from emsam.services import RunningService
-from emsam.stack.plan import Service
+from emsam.stack.postgres import as_account
+from emsam.stack.service import Service
 
 _POLL = 0.3
 
@@ -37,6 +38,8 @@ def start(service: Service, logs: Path) -> RunningService:
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            cwd=service.folder,
+            **as_account(service.user),
         )
     process.returncode = 0  # whoever comes later stops it; nobody waits for it here
     started = psutil.Process(process.pid).create_time()
@@ -71,9 +74,24 @@ def wait_until_well(service: Service, running: RunningService) -> None:
         time.sleep(_POLL)
 
 
-def stop(running: RunningService, grace: float) -> None:
-    """SIGTERM to the whole session of a service, SIGKILL to what is left after ``grace``."""
-    end(session(running), grace)
+def stop(running: RunningService, grace: float, number: signal.Signals = signal.SIGTERM) -> None:
+    """A signal to the whole session of a service, SIGKILL to what is left after ``grace``."""
+    end(session(running), grace, number)
+
+
+def end_left_over(service: Service, running: RunningService) -> None:
+    """End what a killed service left: its session, and whatever works in its folder."""
+    end([*session(running), *_working_in(service.folder)], service.grace)
+
+
+def _working_in(folder: Path | None) -> list[psutil.Process]:
+    """Live processes whose current folder is ``folder``; PostgreSQL's each lead a session."""
+    found = []
+    for process in psutil.process_iter() if folder else ():
+        with suppress(psutil.Error):
+            if process.cwd() == str(folder) and _lives(process):
+                found.append(process)
+    return found
 
 
 def session(running: RunningService) -> list[psutil.Process]:
@@ -91,11 +109,13 @@ def session(running: RunningService) -> list[psutil.Process]:
     return found
 
 
-def end(processes: list[psutil.Process], grace: float) -> None:
-    """SIGTERM, and SIGKILL to those that are left after ``grace`` seconds."""
+def end(
+    processes: list[psutil.Process], grace: float, number: signal.Signals = signal.SIGTERM
+) -> None:
+    """A signal, and SIGKILL to those that are left after ``grace`` seconds."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            process.terminate()
+            process.send_signal(number)
     until = time.monotonic() + grace
     while (left := [each for each in processes if _lives(each)]) and time.monotonic() < until:
         time.sleep(0.1)
@@ -121,16 +141,19 @@ def require_free_port(service: Service, listen: str) -> None:
     InputError
         With the process that has it, where the system tells.
     """
-    if service.port is None:
-        return
+    for port in (service.port, *service.more_ports) if service.port else ():
+        _require_free(port, service, listen)
+
+
+def _require_free(port: int, service: Service, listen: str) -> None:
     family = socket.AF_INET6 if ":" in listen else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((listen, service.port))
+            probe.bind((listen, port))
         except OSError as error:
             raise InputError(
-                f"port {service.port} for {service.name}: {error.strerror}{_owner(service.port)}; "
+                f"port {port} for {service.name}: {error.strerror}{_owner(port)}; "
                 f"free it, or set {service.variable} to another port"
             ) from None
 

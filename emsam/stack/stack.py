@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,25 +13,27 @@ from emsam.errors import StackFailed
 from emsam.locks import try_lock
 from emsam.services import RunningService, read_state, write_state
 from emsam.settings import Settings
-from emsam.stack import plan, process, runs
+from emsam.stack import plan, process, runs, team
 from emsam.stack.deploy import create_deployments, create_pools
-from emsam.stack.plan import Service
 from emsam.stack.prefect_api import PrefectApi
+from emsam.stack.service import Service
 
 Say = Callable[[str], None]
 """Called with a line on each thing that was done."""
 
 LOCK_IN = 600.0
 """Seconds to wait for another ``emsam up`` or ``down``."""
+STORES = ["postgres", "s3"]
 _SERVERS = ["prefect", "mlflow"]
-"""What the others need: started first, stopped last."""
+"""Stores are what servers need, and servers what the others need: started first, stopped last."""
 
 
 def up(settings: Settings, say: Say = lambda line: None) -> list[dict[str, Any]]:
     """Start what does not run, adopt what does; returns what :func:`status` does.
 
-    First the servers, then work pools, deployments and the states of runs whose process has died,
-    then workers and the dashboard. Interrupted anywhere, the next call goes on.
+    First a team's stores, then the servers, then work pools, deployments and the states of runs
+    whose process has died, then workers and the dashboard. Interrupted anywhere, the next call
+    goes on.
 
     Raises
     ------
@@ -40,15 +42,37 @@ def up(settings: Settings, say: Say = lambda line: None) -> list[dict[str, Any]]
     StackFailed
         A service does not start. What runs by then goes on.
     """
-    with _alone(settings.home):
+    with alone(settings.home):
+        if settings.is_team:
+            team.create(settings)
         names = plan.planned(settings)
         for name in names:
             _clear_away(plan.build(name, settings), settings)
-        servers = [name for name in names if name in _SERVERS]
-        _bring_up(servers, settings, say)
-        _prepare(PrefectApi(plan.prefect_url(settings)), settings, say)
-        _bring_up([name for name in names if name not in _SERVERS], settings, say)
+        if settings.is_team:
+            start_stores(settings, say)
+        _bring_up([name for name in names if name in _SERVERS], settings, say)
+        _prepare(plan.prefect_api(settings), settings, say)
+        _bring_up([name for name in names if name not in STORES + _SERVERS], settings, say)
         return status(settings)
+
+
+def start_stores(settings: Settings, say: Say) -> None:
+    """A team's PostgreSQL and S3 server, with their databases and buckets.
+
+    Only to be called by whoever holds the lock of :func:`alone`.
+    """
+    _bring_up(STORES, settings, say)
+    team.prepare(settings)
+
+
+def stop_services(names: Sequence[str], settings: Settings, say: Say) -> None:
+    """Stop services one after the other; only under the lock of :func:`alone`."""
+    services = read_state(settings.home).services
+    for name in names:
+        say(f"stopping {name}")
+        service = plan.build(name, settings)
+        process.stop(services[name], service.grace, service.stop_signal)
+        _forget(settings.home, name)
 
 
 def _clear_away(service: Service, settings: Settings) -> None:
@@ -57,7 +81,7 @@ def _clear_away(service: Service, settings: Settings) -> None:
     if running and running.is_alive():
         return
     if running and not service.pool:  # the runs of a killed worker go on
-        process.stop(running, service.grace)
+        process.end_left_over(service, running)
     process.require_free_port(service, settings.listen)
 
 
@@ -101,21 +125,19 @@ def down(settings: Settings, say: Say = lambda line: None) -> list[str]:
     InputError
         A flow that somebody started by hand still runs; nothing was stopped.
     """
-    with _alone(settings.home):
+    with alone(settings.home):
         services = read_state(settings.home).services
         _cancel_runs(services, settings, say)
-        order = sorted(services, key=lambda name: _SERVERS.index(name) if name in _SERVERS else 9)
-        for name in reversed(order):
-            say(f"stopping {name}")
-            process.stop(services[name], plan.build(name, settings).grace)
-            _forget(settings.home, name)
+        first = STORES + _SERVERS
+        order = sorted(services, key=lambda name: first.index(name) if name in first else 9)
+        stop_services(order[::-1], settings, say)
         return order[::-1]
 
 
 def _cancel_runs(services: dict[str, RunningService], settings: Settings, say: Say) -> None:
     """While Prefect's server can be told; without it, runs end with their worker's session."""
     workers = [name.removeprefix("worker-") for name in services if name.startswith("worker-")]
-    api = PrefectApi(plan.prefect_url(settings))
+    api = plan.prefect_api(settings)
     if not workers or not api.is_well():
         return
     for line in runs.cancel_runs(api, [plan.worker_name(pool) for pool in workers]):
@@ -175,7 +197,7 @@ def _logs(settings: Settings) -> Path:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def alone(home: Path) -> Iterator[None]:
     """One ``emsam up`` or ``down`` at a time; the second waits for the first."""
     home.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + LOCK_IN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import urllib.error
@@ -14,7 +15,7 @@ QUICK, PATIENT = 10.0, 60.0
 """Seconds for an answer to whether all is well, and to anything else."""
 
 
-_ABSENT, _BUSY = 404, 503
+_REFUSED, _ABSENT, _BUSY = 401, 404, 503
 """Prefect says busy while others write to its SQLite, above all after a restart."""
 
 
@@ -31,8 +32,13 @@ def answers(url: str) -> bool:
         return False
 
 
-def ask(method: str, url: str, document: Any = None) -> Any:
+def ask(method: str, url: str, document: Any = None, auth: str = "") -> Any:
     """Send a JSON document and return the one that comes back, ``None`` for an empty reply.
+
+    Parameters
+    ----------
+    auth
+        ``user:password``, where the server asks for one.
 
     Raises
     ------
@@ -42,9 +48,10 @@ def ask(method: str, url: str, document: Any = None) -> Any:
         It refuses, or does not answer.
     """
     body = None if document is None else json.dumps(document).encode()
-    request = urllib.request.Request(
-        url, data=body, method=method, headers={"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
+    if auth:
+        headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
+    request = urllib.request.Request(url, data=body, method=method, headers=headers)
     until = time.monotonic() + PATIENT
     while True:
         try:
@@ -55,6 +62,10 @@ def ask(method: str, url: str, document: Any = None) -> Any:
             code = error.code if isinstance(error, urllib.error.HTTPError) else None
             if code == _ABSENT:
                 raise NotThere(url) from None
+            if code == _REFUSED:
+                raise StackFailed(
+                    f"{url}: refuses our password; set PREFECT_API_AUTH_STRING to what it wants"
+                ) from None
             if code != _BUSY or time.monotonic() > until:
                 raise StackFailed(f"{url}: {error}; see 'emsam status'") from None
             time.sleep(1)

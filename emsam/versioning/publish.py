@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from emsam.credentials import s3_environment
 from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
 from emsam.data.summary import summarize_volume
@@ -160,8 +161,9 @@ def _verify(tree: Path, name: str, digest: str, settings: Settings) -> None:
 
 def _transfer(tree: Path, way: str, pointer: str, settings: Settings) -> None:
     """Push or pull; without ``--quiet``, which would hide the reason of a failure."""
+    team = s3_environment(settings) if settings.is_team and not settings.dvc_remote else None
     try:
-        dvc(tree, way, "--remote", _REMOTE, pointer)
+        dvc(tree, way, "--remote", _REMOTE, pointer, environment=team)
     except VersioningFailed as error:
         raise VersioningFailed(
             f"{settings.remote_url}: {error}; check the remote and its credentials, then run the "

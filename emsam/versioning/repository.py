@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,18 +114,24 @@ def git(folder: Path, *arguments: str, stdin: str | None = None) -> str:
     return _run(["git", "-C", str(folder), *options, *arguments], folder, stdin).strip()
 
 
-def dvc(folder: Path, *arguments: str) -> str:
-    return _run([sys.executable, "-m", "dvc", *arguments], folder, None)
+def dvc(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run DVC; ``environment`` is what it needs beside ours to reach a remote."""
+    return _run([sys.executable, "-m", "dvc", *arguments], folder, None, environment)
 
 
-def _run(command: list[str], folder: Path, stdin: str | None) -> str:
+def _run(
+    command: list[str],
+    folder: Path,
+    stdin: str | None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
         input=stdin,
         capture_output=True,
         text=True,
-        env=os.environ | QUIET_ENVIRONMENT,
+        env={**os.environ, **QUIET_ENVIRONMENT, **(environment or {})},
         pass_fds=tuple(_inherited),
     )
     if done.returncode:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS: dict[str, int] = {
     "params": 0, "settings": 0, "metrics": 0, "errors": 0, "quiet": 0, "interrupts": 0,
     "documents": 0, "locks": 0, "progress": 0, "processes": 0, "services": 0,
+    "credentials": 0,
     "data": 1,
     "model": 2, "segment": 2,
     "train": 3,
@@ -25,6 +26,8 @@ NEIGHBOURS = {
     ("params", "errors"),  # a bad parameter is bad input
     ("services", "documents"),  # a state file is written whole
     ("services", "processes"),  # a service is known by its process
+    ("credentials", "errors"),  # passwords that cannot be read are bad input
+    ("credentials", "settings"),  # whose passwords they are
     ("settings", "errors"),  # a bad setting is bad input
     ("settings", "services"),  # where MLflow is depends on what runs
     ("metrics", "params"),  # the name of a task is a type in params

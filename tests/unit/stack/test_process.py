@@ -17,7 +17,7 @@ import pytest
 from emsam.errors import InputError, StackFailed
 from emsam.services import RunningService, StackState, address_of, read_state, write_state
 from emsam.stack import process
-from emsam.stack.plan import Service
+from emsam.stack.service import Service
 from emsam.stack.web import NotThere, answers, ask
 from tests.s3_server import free_ports
 

@@ -1,0 +1,97 @@
+"""What a team's folder holds beside its data: settings, passwords, and what servers read."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import io
+from pathlib import Path
+
+import yaml
+
+from emsam.credentials import PERSON, make_secrets, write_secret
+from emsam.errors import InputError
+from emsam.settings import Settings
+from emsam.stack import postgres, seaweed
+
+_WRITTEN = (
+    "profile", "listen", "postgres_port", "s3_port", "prefect_port", "mlflow_port",
+    "dashboard_port", "pools", "approval", "on_publish", "people",
+)  # fmt: skip
+"""Settings that the file names from the beginning."""
+_HEADER = """\
+# Settings of this team's stack, made by the first 'emsam up --profile team'. Every setting in
+# docs/architecture.md can be written here, without EMSAM_ and in small letters; an environment
+# variable wins. 'emsam down' before, 'emsam up' after a change.
+"""
+_REMEMBER_SECONDS = 60
+"""MLflow checks a password anew after so long; each check takes it 50 ms."""
+
+
+def create(settings: Settings) -> None:
+    """Make what is missing; nothing that is there is changed but what follows from settings.
+
+    Raises
+    ------
+    InputError
+        The folder holds one person's data, or something that a team needs is not installed.
+    StackFailed
+        PostgreSQL does not make its data folder.
+    """
+    _require_packages()
+    _refuse_local_data(settings)
+    if not settings.team_file.exists():
+        write_settings(settings)
+    make_secrets(settings)
+    postgres.create(settings)
+    seaweed.create(settings)
+    _write_mlflow_auth(settings)
+
+
+def prepare(settings: Settings) -> None:
+    """Databases and buckets, in servers that have just begun to answer."""
+    postgres.prepare(settings)
+    seaweed.prepare(settings)
+
+
+def write_settings(settings: Settings) -> None:
+    """The team's file, with what is set now."""
+    values = {name: getattr(settings, name) for name in _WRITTEN}
+    body = yaml.safe_dump(values | {"profile": "team"}, sort_keys=False)
+    write_secret(settings.team_file, _HEADER + body)
+
+
+def mlflow_auth_file(settings: Settings) -> Path:
+    """Where MLflow's basic auth has its settings."""
+    return (settings.home / "secrets" / "mlflow_auth.ini").absolute()
+
+
+def _write_mlflow_auth(settings: Settings) -> None:
+    """Without passwords: those come in the environment and in PostgreSQL's file."""
+    config = configparser.ConfigParser(interpolation=None)
+    config["mlflow"] = {
+        "database_uri": settings.database_uri,
+        "admin_username": PERSON,
+        "default_permission": "READ",
+        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        "auth_cache_ttl_seconds": str(_REMEMBER_SECONDS),
+    }
+    text = io.StringIO()
+    config.write(text)
+    write_secret(mlflow_auth_file(settings), text.getvalue())
+
+
+def _require_packages() -> None:
+    for package in ("psycopg2", "asyncpg", "flask_wtf", "cryptography", "boto3"):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{package}: not installed, a team's stack needs it; "
+                             "pip install 'emsam[team]'")  # fmt: skip
+
+
+def _refuse_local_data(settings: Settings) -> None:
+    for name in ("mlflow.db", "ledger.db"):
+        if (settings.home / name).exists():
+            raise InputError(
+                f"{settings.home / name}: this folder holds the data of one person's stack, which "
+                "a team's would not show; set EMSAM_HOME to another folder"
+            )
