@@ -169,8 +169,9 @@ def _settings_page() -> Iterator[str]:
         NOTE,
         "",
         "Where things live and who may do what: environment variables. Relative paths start at "
-        "the current folder. They are no parameters: a run does not change its name with them. Prefect's server is found by "
-        "`PREFECT_API_URL`, S3 by boto3's own variables (`AWS_PROFILE`, `AWS_ENDPOINT_URL` …).",
+        "the current folder. They are no parameters: a run does not change its name with them. "
+        "Prefect's server is found by `PREFECT_API_URL`, S3 by boto3's own variables "
+        "(`AWS_PROFILE`, `AWS_ENDPOINT_URL` …).",
         "",
         "| variable | default | what |",
         "|---|---|---|",
