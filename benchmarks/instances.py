@@ -32,7 +32,8 @@ from scipy.ndimage import distance_transform_edt, label
 from skimage.segmentation import watershed
 
 from emsam.data.store import Volume
-from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY, score_slice
+from emsam.metrics.score_slice import score_slice
+from emsam.metrics.variants import LOWER_IS_BETTER, PRIMARY
 from emsam.model.package import load_network
 from emsam.params import Params, SegmentParams
 from emsam.segment.distance import split_at_necks

@@ -33,7 +33,7 @@ from scipy.ndimage import uniform_filter1d
 
 from emsam.metrics.block_bootstrap import block_bootstrap_interval
 from emsam.metrics.paired_block_bootstrap import paired_block_bootstrap_interval
-from emsam.metrics.score_slice import PRIMARY
+from emsam.metrics.variants import PRIMARY
 from emsam.params import TASKS, Task
 from emsam.train.run_directory import RunDirectory
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards.queries.runs import ScoredSet, find_set
-from emsam.metrics.score_slice import PRIMARY
+from emsam.metrics.variants import PRIMARY
 from emsam.params import GateParams
 from emsam.registry.gate_statistics import PairedInterval, paired_interval
 from emsam.registry.verdict import improvements

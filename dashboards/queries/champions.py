@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from dashboards.queries.registry import newest_entry
 from dashboards.queries.runs import describe_run, find_set, score_sets
 from dashboards.queries.tracker import is_unborn, tracker
-from emsam.metrics.score_slice import PRIMARY
+from emsam.metrics.variants import PRIMARY
 from emsam.params import Task
 from emsam.registry.ledger import Entry
 from emsam.registry.models import ABSENT, CHAMPION

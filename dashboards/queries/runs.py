@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from dashboards.queries.tracker import is_unborn, tracker
 from emsam.errors import InputError
-from emsam.metrics.score_slice import LOWER_IS_BETTER
+from emsam.metrics.variants import LOWER_IS_BETTER
 from emsam.registry.tracking import SCORED, SECONDS
 from emsam.settings import Settings
 from emsam.train.evaluation import read_scores

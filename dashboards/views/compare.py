@@ -20,7 +20,7 @@ from dashboards.links import show_links
 from dashboards.pairs import compare_slices
 from dashboards.plots import draw_cost, draw_curves, draw_pairs
 from dashboards.queries.runs import RunRow, ScoredSet, best_runs, differing_params
-from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY
+from emsam.metrics.variants import LOWER_IS_BETTER, PRIMARY
 from emsam.settings import Settings
 
 ANY = "any"

@@ -25,7 +25,7 @@ from dashboards.queries.champions import Champion
 from dashboards.queries.jobs import jobs
 from dashboards.queries.runs import MOST_RUNS, RunRow, local_status
 from dashboards.queries.tracker import tracker_address
-from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY
+from emsam.metrics.variants import LOWER_IS_BETTER, PRIMARY
 from emsam.params import TASKS, Task
 from emsam.settings import Settings
 from emsam.train.run_directory import ACTIVE, RUNNING

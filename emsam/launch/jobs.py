@@ -43,18 +43,20 @@ class Job:
 def list_jobs(settings: Settings, count: int) -> list[Job]:
     """Running jobs, then the ``count`` that ended last, of the run directories in ``runs_root``."""
     runs = [RunDirectory(path.parent) for path in settings.runs_root.glob("*/status.json")]
+    now = time.time()  # ages of different moments would not sort
     jobs = sorted(
-        (describe_job(run, settings) for run in runs), key=lambda job: job.heartbeat_age or math.inf
+        (describe_job(run, settings, now) for run in runs),
+        key=lambda job: math.inf if job.heartbeat_age is None else job.heartbeat_age,
     )
     active = [job for job in jobs if job.state in (*ACTIVE, HANGS)]
     return active + [job for job in jobs if job not in active][:count]
 
 
-def describe_job(run: RunDirectory, settings: Settings) -> Job:
-    """What a run's status says, and whether its process still lives."""
+def describe_job(run: RunDirectory, settings: Settings, now: float | None = None) -> Job:
+    """What a run's status says at ``now``, and whether its process still lives."""
     status = run.status()
     heartbeat = status.get("heartbeat")
-    age = None if heartbeat is None else max(0.0, time.time() - heartbeat)
+    age = None if heartbeat is None else max(0.0, (now or time.time()) - heartbeat)
     state = _state(status, age, settings)
     return Job(
         id=run.name,

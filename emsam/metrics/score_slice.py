@@ -10,14 +10,6 @@ from emsam.metrics.scored_pixels import scored_pixels
 from emsam.metrics.task_scores import task_scores
 from emsam.params import Task
 
-PRIMARY: dict[Task, str] = {"neurites": "arand_contest_2d", "mitochondria": "ap50_accuracy_2d"}
-"""The metric that ranks models of a task."""
-LOWER_IS_BETTER = frozenset(
-    f"{metric}_{dims}"
-    for metric in ("arand_contest", "voi_split", "voi_merge")
-    for dims in ("2d", "3d")
-)
-
 
 def score_slice(
     truth: np.ndarray,

@@ -8,15 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
+from typing import TYPE_CHECKING
 
 from emsam.errors import InputError
-from emsam.model.build import build_model
 from emsam.params import Params, load_params
+
+if TYPE_CHECKING:  # whoever only names a package does not wait for torch
+    from torch import nn
 
 
 def load_network(weights: Path, params_file: Path) -> tuple[nn.Module, Params]:
@@ -34,6 +32,12 @@ def load_network(weights: Path, params_file: Path) -> tuple[nn.Module, Params]:
     InputError
         A file that is missing, damaged, or does not fit the other.
     """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from emsam.model.build import build_model
+
     params = load_params(params_file)
     model = build_model(params)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from emsam.metrics.score_slice import PRIMARY
+from emsam.metrics.variants import PRIMARY
 from emsam.registry.decision_page import Picture
 from emsam.registry.judgement import Judgement
 from emsam.registry.verdict import Comparison

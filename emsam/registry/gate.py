@@ -17,7 +17,7 @@ from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
 from emsam.documents import finite_or_none
 from emsam.errors import InputError
-from emsam.metrics.score_slice import PRIMARY
+from emsam.metrics.variants import PRIMARY
 from emsam.params import TASKS, GateParams, Task
 from emsam.progress import Progress
 from emsam.registry.clean_process import Judged, thread_count

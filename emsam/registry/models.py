@@ -8,13 +8,12 @@ import re
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from torch import nn
 
 from emsam.data.digest import file_sha256
 from emsam.errors import InputError
@@ -26,6 +25,9 @@ from emsam.registry.tracking import find_run
 from emsam.registry.training_slices import TAG, training_tag
 from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
+
+if TYPE_CHECKING:  # a version is looked up without torch
+    from torch import nn
 
 CHAMPION, PREVIOUS = "champion", "previous"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY
+from emsam.metrics.variants import LOWER_IS_BETTER, PRIMARY
 from emsam.params import GateParams, Task
 from emsam.registry.decision import INCONCLUSIVE, PROMOTE, REJECT
 from emsam.registry.gate_statistics import PairedInterval, paired_interval

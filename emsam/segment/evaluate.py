@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from emsam.data.store import Volume
 from emsam.metrics.block_bootstrap import block_bootstrap_interval
@@ -17,7 +16,9 @@ from emsam.metrics.task_scores import task_scores
 from emsam.params import EvaluateParams, Params
 from emsam.progress import Progress
 from emsam.segment.instances import make_instances
-from emsam.segment.predict import predict_maps
+
+if TYPE_CHECKING:  # whoever only reads results does not wait for torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def evaluate_slices(
     errors: bool = False,
 ) -> Iterator[SliceResult]:
     """Segment and score ``slices`` one after the other; with ``errors``, list them too."""
+    from emsam.segment.predict import predict_maps
+
     model.eval()
     for done, z in enumerate(slices, start=1):
         image, truth = volume.image(z), volume.labels(params.task, z)

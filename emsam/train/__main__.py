@@ -69,8 +69,13 @@ def _train_job(run: RunDirectory, options: argparse.Namespace, stop: StopRequest
     """Wait for slots, then train, here or in a process for each device."""
     from emsam.processes import identify
     from emsam.train.run_directory import DONE, STARTING, STOPPED, WAITING
-    from emsam.train.slots import hold_slots, require_slots, slot_names, uses_gpu
-    from emsam.train.team import require_shares
+    from emsam.train.slots import (
+        hold_slots,
+        require_shares,
+        require_slots,
+        slot_names,
+        uses_gpu,
+    )
 
     budget = run.params().train
     require_shares(budget.batch_size, options.devices * options.nodes)

@@ -12,15 +12,14 @@ import shutil
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emsam.data.digest import file_sha256
 from emsam.documents import whole_folder
-from emsam.metrics.score_slice import LOWER_IS_BETTER
+from emsam.metrics.variants import LOWER_IS_BETTER
+
+if TYPE_CHECKING:  # whoever only looks at a run does not wait for torch
+    from torch import Tensor
 
 _Name = TypeVar("_Name", bound=Hashable)
 
@@ -125,6 +124,9 @@ def _manifest(checkpoint: Path) -> dict[str, Any]:
 
 
 def _fill(folder: Path, content: Content) -> None:
+    import torch
+    from safetensors.torch import save_file
+
     save_file(
         {name: tensor.contiguous() for name, tensor in content.model.items()},
         folder / "model.safetensors",

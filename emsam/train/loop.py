@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
-from emsam.metrics.score_slice import PRIMARY
+from emsam.metrics.variants import PRIMARY
 from emsam.model.build import build_model
 from emsam.model.lora import adapters, load_merged_state, merged_state
 from emsam.model.weights import load_encoder_weights

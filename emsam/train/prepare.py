@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from emsam.data.digest import folder_digest
@@ -24,8 +23,7 @@ from emsam.settings import Settings
 from emsam.train.features import compute_features, feature_key, features_path
 from emsam.train.provenance import describe_inputs
 from emsam.train.run_directory import RunDirectory
-from emsam.train.slots import require_slots, slot_names
-from emsam.train.team import require_shares
+from emsam.train.slots import require_shares, require_slots, slot_names
 
 
 def prepare_run(
@@ -107,6 +105,8 @@ def prepare_features(
     InputError
         A job without cached features, or whose weights or volume are not here.
     """
+    from lightning_fabric import Fabric  # takes seconds, and a job that is prepared needs none
+
     if not params.train.cached_features:
         raise InputError(
             "train.cached_features = False: only a job that reads features needs them; set it to "

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
 from emsam.data.store import Volume
 
@@ -75,6 +74,8 @@ def package_versions() -> dict[str, str]:
 
 
 def _hardware() -> dict[str, Any]:
+    import torch  # versions and git are told without it
+
     gpus = [
         {
             "name": torch.cuda.get_device_name(index),

@@ -24,10 +24,9 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from torch import Tensor
 
 from emsam.documents import finite_or_none, write_whole
 from emsam.errors import InputError
@@ -42,6 +41,9 @@ from emsam.train.checkpoints import (
     whole_checkpoints,
     write_checkpoint,
 )
+
+if TYPE_CHECKING:  # whoever only looks at a run does not wait for torch
+    from torch import Tensor
 
 NEW, WAITING, STARTING, RUNNING = "new", "waiting", "starting", "running"
 DONE, STOPPED, FAILED = "done", "stopped", "failed"

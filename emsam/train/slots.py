@@ -51,6 +51,15 @@ def require_slots(names: Sequence[str], count: int) -> None:
         )
 
 
+def require_shares(batch_size: int, size: int) -> None:
+    """Raise :class:`InputError` where a batch cannot be shared evenly."""
+    if batch_size % size:
+        raise InputError(
+            f"train.batch_size = {batch_size}: cannot be shared by {size} devices; take a multiple "
+            f"of {size}, or other EMSAM_DEVICES"
+        )
+
+
 @contextmanager
 def hold_slots(
     folder: Path,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from emsam.metrics.score_slice import LOWER_IS_BETTER
+from emsam.metrics.variants import LOWER_IS_BETTER
 from emsam.params import SegmentParams
 from emsam.train.run_directory import RunDirectory
 

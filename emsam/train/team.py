@@ -18,8 +18,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, distributed, nn
 
-from emsam.errors import InputError
 from emsam.params import Params
+from emsam.train.slots import require_shares
 from emsam.train.synced_norm import sync_batch_norms
 
 _TIMEOUT = timedelta(hours=2)
@@ -53,15 +53,6 @@ def open_fabric(params: Params, device: int | None = None) -> Fabric:
 def in_team() -> bool:
     """Whether torchrun started this process."""
     return distributed.is_available() and distributed.is_torchelastic_launched()
-
-
-def require_shares(batch_size: int, size: int) -> None:
-    """Raise :class:`InputError` where a batch cannot be shared evenly."""
-    if batch_size % size:
-        raise InputError(
-            f"train.batch_size = {batch_size}: cannot be shared by {size} devices; take a multiple "
-            f"of {size}, or other EMSAM_DEVICES"
-        )
 
 
 class Team:

@@ -14,7 +14,8 @@ from emsam.data.digest import file_sha256, folder_digest
 from emsam.data.store import Volume
 from emsam.documents import document_digest
 from emsam.errors import InputError
-from emsam.metrics.score_slice import PRIMARY, score_slice
+from emsam.metrics.score_slice import score_slice
+from emsam.metrics.variants import PRIMARY
 from emsam.model.folding import fold_norms
 from emsam.model.package import load_network
 from emsam.params import Params, SegmentParams

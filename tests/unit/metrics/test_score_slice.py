@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emsam.metrics.score_slice import LOWER_IS_BETTER, PRIMARY, score_slice
+from emsam.metrics.score_slice import score_slice
+from emsam.metrics.variants import LOWER_IS_BETTER, PRIMARY
 from emsam.params import TASKS, Task
 
 NEURITES = {"arand_contest_2d", "voi_split_2d", "voi_merge_2d"}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from label_pairs import renamed
 
-from emsam.metrics.score_slice import LOWER_IS_BETTER
 from emsam.metrics.score_volume import score_volume
+from emsam.metrics.variants import LOWER_IS_BETTER
 from emsam.params import TASKS
 
 NEURITES = {"arand_contest_3d", "voi_split_3d", "voi_merge_3d"}
