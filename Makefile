@@ -12,7 +12,7 @@ WITH_WHEELS = UV_FIND_LINKS="$$($(BIN)/pip config get global.find-links 2>/dev/n
 # three workers fill two cores.
 BY_FILE = --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast dashboard bench lint lock
+.PHONY: demo test test-fast dashboard bench docs lint lock
 
 demo: $(READY)
 	@$(BIN)/emsam data synthetic demo
@@ -31,6 +31,11 @@ dashboard: $(READY)
 
 bench: $(READY)
 	@for topic in benchmarks/[a-z]*.py; do echo "$$topic"; $(BIN)/python $$topic || exit 1; done
+
+docs: $(READY)
+	@$(BIN)/python docs/generate_reference.py
+	@$(BIN)/python docs/draw_metrics.py
+	@$(BIN)/python docs/draw_augmentation.py
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

@@ -20,6 +20,7 @@ from emsam.errors import InputError
 from emsam.model.package import load_network, package_digest
 from emsam.params import TASKS, Params, dump_params
 from emsam.registry.client import open_client
+from emsam.registry.model_card import CARD, model_card
 from emsam.registry.names import version_name
 from emsam.registry.tracking import find_run
 from emsam.registry.training_slices import TAG, training_tag
@@ -32,6 +33,8 @@ if TYPE_CHECKING:  # a version is looked up without torch
 CHAMPION, PREVIOUS = "champion", "previous"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow answers where a model, a version or an alias is not there."""
+LONGEST_DESCRIPTION = 5000
+"""Characters that MLflow's database keeps."""
 _REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 
 
@@ -67,12 +70,15 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
     with tempfile.TemporaryDirectory() as temporary:
         package = Path(temporary) / folder
         _write_package(package, weights, params)
+        card = model_card(run, params, digest)
+        (package / CARD).write_text(card)
         client.log_artifacts(run_id, str(package), folder)
     _ensure_name(client, name)
     return client.create_model_version(
         name,
         source=f"runs:/{run_id}/{folder}",
         run_id=run_id,
+        description=card[:LONGEST_DESCRIPTION],
         tags={
             "emsam.weights_sha256": digest,
             "emsam.params_sha256": hashlib.sha256(dump_params(params).encode()).hexdigest(),

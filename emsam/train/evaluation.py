@@ -81,6 +81,17 @@ def read_scores(run: RunDirectory) -> dict[str, Any]:
     return dict(json.loads(run.scores_file.read_text()))
 
 
+def current_scores(run: RunDirectory) -> list[dict[str, Any]]:
+    """Entries of ``scores.json`` of the weights and the post-processing as they are now."""
+    weights = file_sha256(run.judged_checkpoint() / "model.safetensors")
+    params = run.model_params()
+    return [
+        entry
+        for entry in read_scores(run)["sets"]
+        if entry["key"] == _key(weights, entry["digest"], entry["split"], params)
+    ]
+
+
 def _key(weights: str, digest: str, split: str, params: Params) -> str:
     parts = [weights, digest, split, params.segment.model_dump(), params.evaluate.model_dump()]
     return document_digest(parts)[:16]

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 SMALLER = {
     "72,320,320": "72,96,96",
     "16,320,320": "16,96,96",
-    "train.steps=15": "train.steps=24",
+    "train.steps=50": "train.steps=24",
     "train.steps=150": "train.steps=200",
     "train.minutes=30": "train.steps=24",
     "--trials 20": "--trials 3",

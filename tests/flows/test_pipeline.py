@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,22 @@ def test_mlflow_holds_scores_checkpoint_and_figures(finished: Finished) -> None:
     names = {Path(each.path).name for each in checkpoint}
     assert names == {"manifest.json", "model.safetensors", "params.yaml", "trainer.pt"}
     assert finished.client.list_artifacts(run_id, "figures")
+
+
+def test_the_package_has_a_card_that_mlflow_shows_too(finished: Finished) -> None:
+    version = finished.client.get_model_version("emsam-neurites", "1")
+    package = str(version.source).split("/", 2)[2]
+    card = Path(
+        finished.client.download_artifacts(str(version.run_id), f"{package}/model-card.md")
+    ).read_text()
+    assert version.description == card
+    for mean in finished.report["means"]:
+        assert f"| tiny | test | `{mean['metric']}` | {mean['mean']:.4f} |" in card
+    assert f"| tiny | {finished.report['digest']} | 0-11 | 12-13 |" in card
+    assert "24 steps of 1 × 64² pixels" in card
+    page = (Path(__file__).parents[2] / "docs" / "model-card.md").read_text()
+    for heading in re.findall(r"^## (.+)$", card, re.MULTILINE):
+        assert f"\n| {heading} |" in page
 
 
 def test_the_checkout_stays_clean_and_the_version_can_be_fetched(finished: Finished) -> None:
