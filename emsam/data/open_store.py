@@ -22,7 +22,7 @@ _MOST_NODES = 1000
 def open_store(path: Path) -> zarr.Group:
     """The group of a volume or of predictions, for reading, once its metadata are looked at.
 
-    zarr would run what some codecs of Zarr v2 ask for and allocate what any array says.
+    A codec of Zarr v2 unpickles, and zarr allocates what any array says.
 
     Raises
     ------

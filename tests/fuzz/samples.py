@@ -333,7 +333,7 @@ def _multiscale(version: str) -> dict[str, object]:
 
 
 def _pickled_array() -> dict[str, bytes]:
-    """A Zarr v2 array of plain numbers whose chunks numcodecs would unpickle, and so run."""
+    """A Zarr v2 array whose chunks numcodecs would unpickle, and so run, were it asked to."""
     about = {
         "zarr_format": 2, "shape": [1, 4, 4], "chunks": [1, 4, 4], "dtype": "|u1", "order": "C",
         "fill_value": 0, "filters": [{"id": "pickle", "protocol": 2}], "compressor": None,
