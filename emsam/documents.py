@@ -14,6 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from emsam.errors import InputError, one_line
+
+_LARGEST_DOCUMENT = 256 << 20
+
 
 def finite_or_none(tree: Any) -> Any:
     """Nested lists and mappings with ``None`` for every NaN and infinity."""
@@ -43,6 +47,43 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Parameters
+    ----------
+    remedy
+        What a user can do about a damaged one.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    InputError
+        A file that may not be read, is larger than any document of ours, or holds no JSON object.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > _LARGEST_DOCUMENT:
+            raise ValueError(f"{size} bytes" if size else "not a file")
+        return parse_object(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({one_line(error)}); {remedy}") from None
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object; anything else is a ``ValueError``, however deeply it is nested."""
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"a {type(document).__name__} in place of an object")
+    return document
 
 
 def last_line(path: Path) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 
 class InputError(ValueError):
     """Input that EM-SAM refuses.
 
     The message is one line that names the file, the value and the remedy; the command line
     prints it as it is and exits with status 2. Code that raises it has written nothing.
+    What a file put into it can neither move a terminal's cursor nor fill the screen.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(harmless(message))
 
 
 class DamagedInput(InputError):
@@ -45,6 +51,33 @@ class NotPromoted(InputError):
 
 class LedgerFailed(Exception):
     """The ledger's database gives no answer or refuses; the message quotes it."""
+
+
+_LONGEST = 1000
+_END = 300
+"""Characters of a message, and of its end, which has the remedy, where it is longer."""
+
+
+_PASSWORD = re.compile(r"(?<=://)([^\s/:@]*):[^\s/]*@")
+
+
+def without_passwords(text: str) -> str:
+    """``text`` with stars for the password in each address such as ``https://ada:secret@lab``."""
+    return _PASSWORD.sub(r"\1:***@", text)
+
+
+def harmless(message: str) -> str:
+    """``message`` as one line for a terminal or a log, whatever a file put into it.
+
+    Passwords in addresses and control characters are masked, and the middle is left out if it is
+    very long.
+    """
+    line = without_passwords(message.replace("\n", " "))
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST - _END]} … {line[-_END:]}"
+    return line
 
 
 def one_line(error: BaseException) -> str:

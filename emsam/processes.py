@@ -21,5 +21,5 @@ def find_process(identity: dict[str, Any]) -> psutil.Process | None:
         process = psutil.Process(identity["pid"])
         same = abs(process.create_time() - identity["pid_started"]) < CLOCK
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (KeyError, TypeError, psutil.Error):
+    except (KeyError, TypeError, ValueError, OverflowError, psutil.Error):
         return None

@@ -22,6 +22,15 @@ from emsam.errors import InputError, one_line
 from emsam.services import address_of
 
 
+def without_userinfo(address: str) -> str:
+    """The address of a server without name and password, as it may be kept and shown."""
+    scheme, mark, rest = address.partition("://")
+    if scheme not in ("http", "https"):  # that of a database is no use without
+        return address
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+
+
 def _cache(name: str) -> Path:
     """Where the XDG base directory specification has a user's caches."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
@@ -188,7 +197,8 @@ class Settings(BaseSettings):
         A team's database is never used without its server, which knows who may do what.
         """
         without = self.own_mlflow_url if self.is_team else self.database_uri
-        return self.mlflow_uri or address_of("mlflow", self.home) or without
+        address = without_userinfo(self.mlflow_uri)
+        return address or address_of("mlflow", self.home) or without
 
     @property
     def own_prefect_url(self) -> str:

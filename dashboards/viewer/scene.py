@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 
 from emsam.data.predictions import Predictions
 from emsam.data.store import Volume, pyramid_levels, rescale
+from emsam.documents import read_object
 from emsam.errors import InputError
 from emsam.segment.kept_predictions import errors_file
 
@@ -151,7 +151,7 @@ def _worst(errors: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 def _read_errors(store: Path, remedy: str) -> dict[int, list[dict[str, Any]]]:
     path = errors_file(store)
     try:
-        listed = json.loads(path.read_text())["errors"]
+        listed = read_object(path, remedy)["errors"]
         by_slice: dict[int, list[dict[str, Any]]] = {}
         for error in listed:
             by_slice.setdefault(int(error["z"]), []).append(error)

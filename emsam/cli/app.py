@@ -21,6 +21,7 @@ from emsam.errors import (
     TrainingStopped,
     VersioningFailed,
     WorkersDied,
+    harmless,
 )
 from emsam.interrupts import interrupted, watch_for_ctrl_c
 from emsam.quiet import QUIET_ENVIRONMENT
@@ -99,5 +100,5 @@ def main() -> None:
 
 
 def _fail(message: object, status: int) -> None:
-    print(f"emsam: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"emsam: {harmless(' '.join(str(message).split()))}", file=sys.stderr)
     sys.exit(status)

@@ -19,6 +19,7 @@ import numpy as np
 import zarr
 
 from emsam.data.halving import halve_labels
+from emsam.data.open_store import open_store, read_part
 from emsam.data.pyramid import create_level, multiscales, our_codecs, shard_of
 from emsam.data.store import pyramid_levels
 from emsam.errors import InputError
@@ -113,7 +114,7 @@ class Predictions:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         try:
-            self._group = zarr.open_group(self.path, mode="r")
+            self._group = open_store(self.path)
             self.about: dict[str, Any] = dict(self._group.attrs["emsam"])  # type: ignore[arg-type]
             self._first = int(self.about["first"])
             self.slices = tuple(int(z) for z in self.about["slices"])
@@ -121,7 +122,7 @@ class Predictions:
                 count = len(list(self._group.array_keys()))
                 self._levels = [self._group[str(level)] for level in range(count)]
             self.shape: tuple[int, ...] = self._levels[0].shape[1:]  # type: ignore[union-attr]
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, OSError):
+        except Exception:  # zarr has many
             raise InputError(f"{path}: no predictions here, or damaged ones") from None
 
     def ids(self, z: int) -> np.ndarray:
@@ -138,5 +139,4 @@ class Predictions:
         """
         if z not in self.slices:
             raise InputError(f"{self.path}: slice {z} was not predicted")
-        plane = self._levels[level][z - self._first, rows, columns]  # type: ignore[index]
-        return np.asarray(plane)
+        return read_part(self.path, self._levels[level], z - self._first, rows, columns)

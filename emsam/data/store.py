@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 import zarr
+from pydantic import TypeAdapter
 
+from emsam.data.open_store import damaged, open_store, read_part
 from emsam.data.pyramid import our_codecs
 from emsam.data.splits import SPLIT_NAMES, ZRange
 from emsam.errors import InputError
@@ -68,6 +70,9 @@ class VolumeInfo:
     format: int = FORMAT
 
 
+_INFO = TypeAdapter(VolumeInfo)
+
+
 class Volume:
     """A volume store opened for reading.
 
@@ -88,10 +93,13 @@ class Volume:
         if not self.path.exists():
             raise InputError(f"{path}: no such volume; ingest it first with 'emsam data ingest'")
         try:
-            self._group = zarr.open_group(self.path, mode="r")
+            self._group = open_store(self.path)
             self.info = _read_info(dict(self._group.attrs["emsam"]))  # type: ignore[arg-type]
-            self._image = self._group["image/0"]
-        except (KeyError, ValueError, TypeError, AttributeError, FileNotFoundError):
+            self._image = _array(self._group, "image/0")
+            _refuse_ranges_beyond(self.info, self.shape[0])
+        except InputError:
+            raise
+        except Exception:  # zarr has many
             raise InputError(
                 f"{path}: not a volume store of EM-SAM; ingest the image with 'emsam data ingest'"
             ) from None
@@ -99,13 +107,15 @@ class Volume:
     @property
     def shape(self) -> tuple[int, int, int]:
         """z, y, x."""
-        return self._image.shape  # type: ignore[union-attr, return-value]
+        depth, height, width = self._image.shape
+        return depth, height, width
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks that this volume has labels of."""
-        labels = self._group.get("labels")
-        return tuple(sorted(labels.group_keys())) if isinstance(labels, zarr.Group) else ()
+        with damaged(self.path, "labels"):
+            labels = self._group.get("labels")
+            return tuple(sorted(labels.group_keys())) if isinstance(labels, zarr.Group) else ()
 
     def image(self, z: int) -> np.ndarray:
         """Slice ``z`` as float32 of shape (y, x) in [0, 1]."""
@@ -113,7 +123,7 @@ class Volume:
 
     def grey(self, z: int) -> np.ndarray:
         """Slice ``z`` as it is stored, (y, x)."""
-        return np.asarray(self._image[z])  # type: ignore[index]
+        return read_part(self.path, self._image, z, slice(None), slice(None))
 
     def stored(self, what: str, first: int, last: int, level: int = 0) -> np.ndarray:
         """Slices ``first`` to ``last``, both included, as they were ingested: (z, y, x).
@@ -126,7 +136,9 @@ class Volume:
             Of the pyramid; -1 is the coarsest.
         """
         level %= pyramid_levels(self.shape)
-        return np.asarray(self._group[f"{what}/{level}"][first : last + 1])  # type: ignore[index]
+        with damaged(self.path, what):
+            array = self._group[f"{what}/{level}"]
+        return read_part(self.path, array, slice(first, last + 1), slice(None), slice(None))
 
     def window(self, what: str, z: int, level: int, rows: slice, columns: slice) -> np.ndarray:
         """A part of slice ``z`` at a level of the pyramid, as it was ingested: (y, x).
@@ -142,14 +154,16 @@ class Volume:
         """
         name = f"{what}/{level}"
         if name not in self._opened:
-            with our_codecs():  # it reads several times as fast, too
-                self._opened[name] = self._group[name]
-        return np.asarray(self._opened[name][z, rows, columns])
+            with our_codecs(), damaged(self.path, what):
+                self._opened[name] = self._group[name]  # it reads several times as fast, too
+        return read_part(self.path, self._opened[name], z, rows, columns)
 
     def labels(self, task: str, z: int) -> np.ndarray:
         """Instance ids of slice ``z``: unsigned integers of shape (y, x)."""
         self.require_task(task)
-        return np.asarray(self._group[f"labels/{task}/0"][z])  # type: ignore[index]
+        with damaged(self.path, task):
+            array = self._group[f"labels/{task}/0"]
+        return read_part(self.path, array, z, slice(None), slice(None))
 
     def slices(self, split: str, task: str) -> list[int]:
         """Slices of a split, in order of z, that can be learned from and judged on.
@@ -228,11 +242,27 @@ def pyramid_levels(shape: tuple[int, int, int]) -> int:
 
 
 def _read_info(info: dict[str, Any]) -> VolumeInfo:
-    """Metadata as it was written; JSON has lists where it had tuples."""
+    """Metadata as it was written, checked; JSON has lists where it had tuples."""
     tuples = {key: tuple(info[key]) for key in ("voxel_size", "intensity", "missing", "warnings")}
     tuples["known_missing"] = tuple(info.get("known_missing", ()))  # older volumes have none
     named = {
         key: {name: tuple(values) for name, values in info[key].items()}
         for key in ("splits", "unlabelled")
     }
-    return VolumeInfo(**info | tuples | named)
+    found = VolumeInfo(**info | tuples | named)  # an unknown key is of a newer EM-SAM
+    return _INFO.validate_python(vars(found))
+
+
+def _refuse_ranges_beyond(info: VolumeInfo, depth: int) -> None:
+    """``ValueError`` for splits that are no ranges of slices."""
+    for name, (first, last) in info.splits.items():
+        if not 0 <= first <= last < depth:
+            raise ValueError(f"{name} is {first}-{last} of {depth} slices")
+
+
+def _array(group: zarr.Group, path: str) -> zarr.Array[Any]:
+    """An array of three axes; ``ValueError`` if it is something else."""
+    array = group[path]
+    if not isinstance(array, zarr.Array) or array.ndim != 3 or 0 in array.shape:
+        raise ValueError(f"{path} is no z,y,x array")
+    return array

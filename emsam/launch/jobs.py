@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emsam.errors import InputError
+from emsam.errors import InputError, one_line
 from emsam.launch.batch import stop_on_batch
 from emsam.launch.trainer import end_recorded
 from emsam.processes import find_process
@@ -53,10 +53,26 @@ def list_jobs(settings: Settings, count: int) -> list[Job]:
 
 
 def describe_job(run: RunDirectory, settings: Settings, now: float | None = None) -> Job:
-    """What a run's status says at ``now``, and whether its process still lives."""
-    status = run.status()
+    """What a run's status says at ``now``, and whether its process still lives.
+
+    Raises
+    ------
+    InputError
+        A status that no trainer of ours wrote.
+    """
+    try:
+        return _describe(run, run.status(), settings, now or time.time())
+    except InputError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+        raise InputError(
+            f"{run.status_file}: damaged ({one_line(error)}); remove it, or copy the run again"
+        ) from None
+
+
+def _describe(run: RunDirectory, status: dict[str, Any], settings: Settings, now: float) -> Job:
     heartbeat = status.get("heartbeat")
-    age = None if heartbeat is None else max(0.0, (now or time.time()) - heartbeat)
+    age = None if heartbeat is None else max(0.0, now - heartbeat)
     state = _state(status, age, settings)
     return Job(
         id=run.name,

@@ -37,20 +37,25 @@ def load_network(weights: Path, params_file: Path) -> tuple[nn.Module, Params]:
     from safetensors.torch import load_file
 
     from emsam.model.build import build_model
+    from emsam.model.sam_checkpoint import difference
 
     params = load_params(params_file)
-    model = build_model(params)
+    with torch.device("meta"):  # no memory is taken for what the parameters say
+        described = build_model(params).state_dict()
     try:
-        model.load_state_dict(load_file(weights))
+        state = load_file(weights)
     except OSError as error:
         reason = error.strerror or "no such file"
         raise InputError(f"{weights}: {reason}; train or fetch the model again") from None
     except SafetensorError as error:
         raise InputError(f"{weights}: damaged weights ({error}); fetch the model again") from None
-    except RuntimeError:
+    if problem := difference(state, described):
         raise InputError(
-            f"{weights}: weights of another network than {params_file} describes"
-        ) from None
+            f"{weights}: weights of another network than {params_file} describes ({problem}); "
+            "fetch the model again"
+        )
+    model = build_model(params)
+    model.load_state_dict(state)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device, memory_format=torch.channels_last).eval(), params  # type: ignore[call-overload]
 

@@ -6,6 +6,7 @@ import pickletools
 import re
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
@@ -92,6 +93,7 @@ def difference(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str
     return ""
 
 
+@cache
 def _all_weights(encoder: str) -> dict[str, Tensor]:
     """Names, shapes and dtypes of segment-anything's own network, without memory for them."""
     declare_missing_operators()

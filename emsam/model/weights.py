@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from emsam.data.digest import file_md5, file_sha256
-from emsam.errors import InputError
+from emsam.errors import InputError, without_passwords
 from emsam.model.download import download
 from emsam.model.encoder import ENCODERS, SamEncoder
 from emsam.model.sam_checkpoint import difference, read_encoder
@@ -163,7 +163,8 @@ def _fetch(
                 f"{address}: sha256 of what came begins with {sha256[:12]}, not "
                 f"{official.sha256[:12]}; it is deleted, run the same command again"
             )
-        stored = store_weights(read_encoder(part, encoder), encoder, sha256, address, root)
+        weights, origin = read_encoder(part, encoder), without_passwords(address)
+        stored = store_weights(weights, encoder, sha256, origin, root)
         part.unlink()
     return stored
 

@@ -13,6 +13,9 @@ from pydantic import ValidationError
 from emsam.errors import InputError
 from emsam.params.params import Params
 
+_LARGEST_FILE = 1 << 20
+_MOST_VALUES = 20_000
+
 
 def load_params(file: Path | None = None, overrides: Sequence[str] = ()) -> Params:
     """Read ``params.yaml`` and apply ``key=value`` overrides.
@@ -76,12 +79,16 @@ def _override(tree: dict[str, Any], overrides: Sequence[str], origin: str) -> Pa
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(file.read_text())
+        with file.open("rb") as stream:
+            text = stream.read(_LARGEST_FILE + 1)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); name a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file}: not valid YAML ({reason})") from None
+    if len(text) > _LARGEST_FILE:
+        raise InputError(f"{file}: more than {_LARGEST_FILE >> 10} kB; name a file of parameters")
+    try:
+        tree = _parse(text)
+    except ValueError as error:
+        raise InputError(f"{file}: not valid YAML ({error}); correct it") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -89,6 +96,42 @@ def _read_yaml(file: Path) -> dict[str, Any]:
             f"{file}: holds a {type(tree).__name__}; a mapping such as 'train:' is needed"
         )
     return tree
+
+
+def _parse(text: str | bytes) -> Any:
+    """YAML of plain values: no tag of it runs anything, and what it says is no larger than it.
+
+    Raises
+    ------
+    ValueError
+        Anything else, in one line.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except Exception as error:  # besides its own, yaml raises what int, date and others do
+        raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None
+    _refuse_large(tree)
+    return tree
+
+
+def _refuse_large(tree: Any) -> None:
+    """Aliases let a short text mean a tree that fills the memory, or one that contains itself."""
+    count, todo = 0, [tree]
+    while todo:
+        each = todo.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise ValueError(f"more than {_MOST_VALUES:,} values")
+        if isinstance(each, int) and each.bit_length() > 63:
+            raise ValueError("a number of more than 63 bits")
+        if isinstance(each, dict):
+            if not all(isinstance(key, str) for key in each):
+                raise ValueError("a key that is no text")
+            todo.extend(each.values())
+        elif isinstance(each, list | tuple | set):
+            todo.extend(each)
 
 
 def _let_minutes_alone_decide(tree: dict[str, Any]) -> None:
@@ -103,8 +146,8 @@ def _apply_override(tree: dict[str, Any], item: str) -> None:
     if not equals or not key.strip():
         raise InputError(f"--set {item}: write it as key=value, such as train.steps=200")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = _parse(text)
+    except ValueError:
         raise InputError(f"--set {item}: {text!r} is not a YAML value") from None
     *parents, leaf = key.strip().split(".")
     for parent in parents:

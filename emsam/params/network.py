@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from emsam.params.base import FrozenModel, Positive
 
-Widths = tuple[Positive, ...]
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(max_length=8)]
 
 
 class DataParams(FrozenModel):

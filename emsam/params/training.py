@@ -26,6 +26,7 @@ class TargetParams(FrozenModel):
     )
     offsets: tuple[tuple[int, int], ...] = Field(
         ((0, 1), (1, 0), (0, 3), (3, 0), (0, 9), (9, 0), (9, 9), (9, -9)),
+        max_length=64,
         description="in-plane affinities: y,x offsets in pixels; the first two are the neighbours",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
@@ -16,11 +17,20 @@ def open_client(settings: Settings) -> MlflowClient:
     """A client of the tracking server, or of the SQLite file in the home folder."""
     for name, value in (QUIET_ENVIRONMENT | mlflow_client_environment(settings)).items():
         os.environ.setdefault(name, value)
+    _log_in(settings.mlflow_uri)
     # MLflow's own seven would keep a caller waiting for four minutes at a dead server
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     if not settings.mlflow_uri and not settings.is_team:
         settings.home.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
+
+
+def _log_in(address: str) -> None:
+    """Give MLflow name and password of an address where it takes them: it quotes addresses."""
+    parts = urlsplit(address)
+    if parts.scheme in ("http", "https") and parts.username:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
 
 
 def experiment_id(client: MlflowClient, settings: Settings) -> str:

@@ -175,7 +175,9 @@ def _parse(text: str) -> URL:
     try:
         url = make_url(text)
     except ArgumentError:
-        raise InputError(f"EMSAM_LEDGER_URI={text}: {_WANTED}") from None
+        # what is no address cannot be searched for a password
+        shown = "…" if "@" in text else text
+        raise InputError(f"EMSAM_LEDGER_URI={shown}: {_WANTED}") from None
     if url.drivername in ("postgresql", "postgres"):  # SQLAlchemy 2.1 would take another driver
         url = url.set(drivername="postgresql+psycopg2")
     kind = url.get_backend_name()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from emsam.documents import document_digest, finite_or_none
+from emsam.documents import document_digest, finite_or_none, parse_object
 from emsam.errors import InputError
 
 PROMOTE, REJECT, INCONCLUSIVE = "promote", "reject", "inconclusive"
@@ -86,7 +86,7 @@ class Decision:
             No decision, or its content is not what its sha256 was made of.
         """
         try:
-            document = dict(json.loads(text))
+            document = parse_object(text)
             said = document.pop("sha256")
             values: dict[str, Any] = {
                 key: tuple(each) if isinstance(each, list) else each

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,13 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from emsam.data.digest import file_sha256
-from emsam.documents import whole_folder
+from emsam.documents import read_object, whole_folder
+from emsam.errors import InputError, one_line
 from emsam.metrics.variants import LOWER_IS_BETTER
 
 if TYPE_CHECKING:  # whoever only looks at a run does not wait for torch
     from torch import Tensor
 
 _Name = TypeVar("_Name", bound=Hashable)
+_NAME = re.compile(r"step-\d{1,12}")
+_FILES = {"model.safetensors", "params.yaml"}
+_TRAINER = ("optimizer", "scaler", "step", "seconds", "torch_rng", "adapters")
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ def write_checkpoint(checkpoints: Path, content: Content, keep: int) -> None:
 
 def whole_checkpoints(checkpoints: Path) -> Iterator[Path]:
     """Those whose files have the sha256 of their manifest, the newest first."""
-    for folder in sorted(checkpoints.glob("step-*"), key=step_of, reverse=True):
+    found = [each for each in checkpoints.glob("step-*") if _NAME.fullmatch(each.name)]
+    for folder in sorted(found, key=step_of, reverse=True):
         if _is_whole(folder):
             yield folder
 
@@ -116,11 +122,32 @@ def best_score(checkpoints: Iterable[Path]) -> Score | None:
 def _score(manifest: Mapping[str, Any]) -> Score | None:
     """What a manifest says of its weights."""
     score = manifest.get("score")
-    return Score(**score) if score else None
+    return Score(str(score["metric"]), float(score["value"])) if score else None
 
 
 def _manifest(checkpoint: Path) -> dict[str, Any]:
-    return dict(json.loads((checkpoint / "manifest.json").read_text()))
+    return read_object(checkpoint / "manifest.json", "copy the run again")
+
+
+def read_trainer(checkpoint: Path) -> dict[str, Any]:
+    """What ``trainer.pt`` keeps to go on with: numbers and tensors, nothing in it is run.
+
+    Raises
+    ------
+    InputError
+        A file that is missing, damaged, or holds anything else.
+    """
+    import torch
+
+    path = checkpoint / "trainer.pt"
+    try:
+        trainer = torch.load(path, weights_only=True, map_location="cpu")
+        return {key: trainer[key] for key in (*_TRAINER, *(trainer.keys() - set(_TRAINER)))}
+    except Exception as error:  # torch raises many kinds on damaged files
+        raise InputError(
+            f"{path}: damaged, or more than a checkpoint of ours ({one_line(error)}); remove "
+            f"{checkpoint}, then the run goes on from the one before"
+        ) from None
 
 
 def _fill(folder: Path, content: Content) -> None:
@@ -145,11 +172,14 @@ def _fill(folder: Path, content: Content) -> None:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        return all(
-            file_sha256(folder / name) == entry["sha256"]
-            for name, entry in _manifest(folder)["files"].items()
+        manifest = _manifest(folder)
+        _score(manifest)
+        files = manifest["files"].items()
+        return manifest["files"].keys() >= _FILES and all(
+            name == Path(name).name and file_sha256(folder / name) == entry["sha256"]
+            for name, entry in files
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return False
 
 

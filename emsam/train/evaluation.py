@@ -11,7 +11,8 @@ from PIL import Image
 
 from emsam.data.digest import file_sha256, folder_digest
 from emsam.data.store import Volume
-from emsam.documents import document_digest, finite_or_none, write_whole
+from emsam.documents import document_digest, finite_or_none, read_object, write_whole
+from emsam.errors import InputError
 from emsam.model.folding import fold_norms
 from emsam.model.package import load_network
 from emsam.params import Params
@@ -78,7 +79,11 @@ def read_scores(run: RunDirectory) -> dict[str, Any]:
     """Content of ``scores.json``; without one, no sets."""
     if not run.scores_file.exists():
         return {"sets": []}
-    return dict(json.loads(run.scores_file.read_text()))
+    remedy = f"remove it and run 'emsam evaluate {run.path}' again"
+    scores = read_object(run.scores_file, remedy)
+    if not isinstance(scores.get("sets"), list):
+        raise InputError(f"{run.scores_file}: has no scores; {remedy}")
+    return scores
 
 
 def current_scores(run: RunDirectory) -> list[dict[str, Any]]:

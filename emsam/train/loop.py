@@ -27,7 +27,7 @@ from emsam.model.weights import load_encoder_weights
 from emsam.params import Params, TrainParams
 from emsam.segment.evaluate import evaluate_slices, summarize
 from emsam.train.augment.augmenter import Augmenter
-from emsam.train.checkpoints import Score
+from emsam.train.checkpoints import Score, read_trainer
 from emsam.train.features import FeatureCache, feature_key
 from emsam.train.losses import segmentation_loss
 from emsam.train.modes import choose_what_learns, parameter_groups
@@ -288,7 +288,7 @@ def _save(
 
 
 def _resume(checkpoint: Path, learner: _Learner) -> Progress:
-    trainer = torch.load(checkpoint / "trainer.pt", weights_only=True, map_location="cpu")
+    trainer = read_trainer(checkpoint)
     state = load_file(checkpoint / "model.safetensors")
     load_merged_state(_unwrapped(learner.model), state, trainer["adapters"])
     learner.optimizer.load_state_dict(trainer["optimizer"])

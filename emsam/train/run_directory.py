@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from emsam.documents import finite_or_none, write_whole
-from emsam.errors import InputError
+from emsam.documents import finite_or_none, parse_object, read_object, write_whole
+from emsam.errors import InputError, one_line
 from emsam.locks import try_lock
 from emsam.params import Params, SegmentParams, dump_params, load_params
 from emsam.train.checkpoints import (
@@ -52,6 +52,7 @@ ACTIVE = (WAITING, STARTING, RUNNING)
 
 _PLACES = ("data", "weights", "features")
 """Inputs that may lie in another place when a run goes on."""
+_COPY = "copy the run again, or train it anew"
 
 
 class RunDirectory:
@@ -167,7 +168,12 @@ class RunDirectory:
         return trained.model_copy(update={"segment": judging.segment, "evaluate": judging.evaluate})
 
     def inputs(self) -> dict[str, Any]:
-        return json.loads(self.inputs_file.read_text())
+        """Content of ``inputs.json``; :class:`InputError` if it lacks what every run has."""
+        inputs = read_object(self.inputs_file, _COPY)
+        data = inputs.get("data")
+        if not isinstance(data, list) or not data or not all(map(_is_data_set, data)):
+            raise InputError(f"{self.inputs_file}: names no data set; {_COPY}")
+        return inputs
 
     def _is_ours(self) -> bool:
         """Whether a run alone can have left what is in the folder."""
@@ -201,9 +207,12 @@ class RunDirectory:
     def status(self) -> dict[str, Any]:
         """Last written status; ``{"state": "new"}`` before the first."""
         try:
-            return json.loads(self.status_file.read_text())
+            status = read_object(self.status_file, _COPY)
         except FileNotFoundError:
             return {"state": NEW, "step": 0}
+        if not isinstance(status.get("state"), str) or type(status.get("step", 0)) is not int:
+            raise InputError(f"{self.status_file}: has no state or no step; {_COPY}")
+        return status
 
     def write_status(self, **fields: Any) -> None:
         write_whole(self.status_file, json.dumps(fields | {"heartbeat": time.time()}) + "\n")
@@ -315,10 +324,25 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of a file; none where there is no file."""
     if not path.exists():
         return
-    with path.open() as stream:
-        for text in stream:
-            if text.endswith("\n"):
-                yield json.loads(text)
+    if not path.is_file():
+        raise InputError(f"{path}: is no file; {_COPY}")
+    with path.open("rb") as stream:
+        for number, text in enumerate(stream, 1):
+            if not text.endswith(b"\n"):
+                return
+            try:
+                line = parse_object(text)
+            except ValueError as error:
+                raise InputError(
+                    f"{path}: line {number} is damaged ({one_line(error)}); remove it"
+                ) from None
+            yield line
+
+
+def _is_data_set(document: Any) -> bool:
+    return isinstance(document, dict) and all(
+        isinstance(document.get(key), str) for key in ("name", "digest", "path")
+    )
 
 
 def _drop_half_line(path: Path) -> None:

@@ -66,7 +66,9 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         Database(settings)
 
 
-@pytest.mark.parametrize("uri", ["mysql://ada:secret@lab/em", "sqlite://", "ledger.db"])
+@pytest.mark.parametrize(
+    "uri", ["mysql://ada:secret@lab/em", "sqlite://", "ledger.db", "postgresql:/ada:secret@lab"]
+)
 def test_other_databases_are_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(InputError, match=r"EMSAM_LEDGER_URI=.*give postgresql://") as refused:
         Database(settings_in(tmp_path, ledger_uri=uri))

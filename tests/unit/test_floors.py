@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
 }  # fmt: skip
 NEIGHBOURS = {
     ("params", "errors"),  # a bad parameter is bad input
+    ("documents", "errors"),  # a damaged document is bad input
     ("services", "documents"),  # a state file is written whole
     ("services", "processes"),  # a service is known by its process
     ("credentials", "errors"),  # passwords that cannot be read are bad input

@@ -5,13 +5,12 @@ from __future__ import annotations
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from emsam.errors import InputError
+from emsam.errors import InputError, one_line
 from emsam.progress import Progress
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -119,15 +118,17 @@ def _reading(archive: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise InputError(f"{archive}: has {Path(error.filename).name} twice") from None
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
-        reason = " ".join(str(error).split())[:120] or "truncated"
-        raise InputError(
-            f"{archive}: cannot be unpacked ({reason}); it is truncated or damaged, fetch it again"
-        ) from None
-    except (RuntimeError, NotImplementedError) as error:  # a password, an unknown compression
+    except InputError:
+        raise
+    except RuntimeError as error:  # a password, an unknown compression
         raise InputError(f"{archive}: cannot be unpacked ({error}); unpack it yourself") from None
     except OSError as error:
         raise InputError(
             f"{archive}: cannot be unpacked ({error.strerror or error}); it needs space where "
             "EMSAM_DOWNLOADS_ROOT is"
+        ) from None
+    except Exception as error:  # zipfile, tarfile and each codec raise many kinds
+        raise InputError(
+            f"{archive}: cannot be unpacked ({one_line(error)}); it is truncated or damaged, fetch "
+            "it again"
         ) from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,9 +24,11 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        A file that is too large for metadata or is no JSON object.
+        A file that is too large for metadata or is no JSON object, or a device in its place.
     """
     if not path.is_file():
+        if path.exists():
+            raise InputError(f"{name}: {path.name} is no file; it is damaged, copy it again")
         return {}
     try:
         if path.stat().st_size > _LARGEST_JSON:
@@ -60,7 +64,7 @@ def missing_chunks(
 ) -> tuple[str, ...]:
     """A warning if chunks are not stored: they are read as the fill value, wanted or lost."""
     wanted = math.prod(math.ceil(a / b) for a, b in zip(shape, chunk, strict=True))
-    have = sum(1 for _ in _chunk_files(folder))
+    have = sum(1 for _ in chunk_files(folder))
     if have >= wanted:
         return ()
     return (f"{wanted - have} of {wanted} chunks are not stored and read as {fill}",)
@@ -74,7 +78,7 @@ def refuse_truncated_blosc(folder: Path, name: str) -> None:
     InputError
         A chunk that is shorter or longer.
     """
-    for path in _chunk_files(folder):
+    for path in chunk_files(folder):
         refuse_truncated_chunk(path, folder, name)
 
 
@@ -90,11 +94,71 @@ def refuse_truncated_chunk(path: Path, folder: Path, name: str) -> None:
         )
 
 
-def _chunk_files(folder: Path) -> Iterator[Path]:
+def chunk_files(folder: Path) -> Iterator[Path]:
+    """Files of an array but its metadata, and hidden ones."""
     for path in folder.rglob("*"):
         named = path.name not in ("zarr.json", "attributes.json") and path.name[0] != "."
         if named and path.is_file():
             yield path
+
+
+def refuse_links(folder: Path, name: str) -> None:
+    """A stranger's links would bring files of this machine into a volume.
+
+    Raises
+    ------
+    InputError
+        A link in the folder that leads out of it, or an entry that is no file and no folder.
+    """
+    for path in folder.rglob("*"):
+        refuse_link(path, folder, name)
+
+
+def refuse_link(path: Path, folder: Path, name: str) -> None:
+    """As :func:`refuse_links`, of one entry; one that is not there is no link."""
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode) and not path.resolve(strict=True).is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{name}: {path.relative_to(folder)} is a link that leads out of it; copy what it "
+                "means with 'cp -rL'"
+            )
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, RuntimeError):  # a link in circles, a file in place of a folder
+        mode = stat.S_IFSOCK
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(
+            f"{name}: {path.relative_to(folder)} is no file and no folder; copy the image again"
+        )
+
+
+def touched_files(
+    folder: Path,
+    stored: Sequence[int],
+    index: Sequence[int | slice],
+    shape: Sequence[int],
+    key: Callable[[tuple[int, ...]], str],
+) -> Iterator[Path]:
+    """Files, whether or not they are there, that hold a part of an array.
+
+    Parameters
+    ----------
+    stored
+        Sides of what is a file: of a shard, or of a chunk.
+    index
+        A place or a range along each axis.
+    key
+        Name of a file by its place in the grid.
+    """
+    spans = []
+    for part, side, whole in zip(index, stored, shape, strict=True):
+        first, end, _ = slice(part, part + 1).indices(whole) if isinstance(part, int) else (
+            part.indices(whole))  # fmt: skip
+        spans.append(range(first // side, max(first, end - 1) // side + 1))
+    for place in itertools.product(*spans):
+        yield folder / key(place)
 
 
 def arrays_below(

@@ -24,6 +24,7 @@ from emsam.data.readers.chunks import (
     missing_chunks,
     only_array,
     read_json,
+    refuse_links,
     whole_numbers,
 )
 from emsam.data.readers.stack import (
@@ -62,6 +63,7 @@ class N5Stack(Stack):
         self._folder = folder
         self._two_axes = len(shape) == 2
         self._block = (1, *block)[-3:]
+        refuse_links(folder, name)
         self.warnings = missing_chunks(folder, shape, block, 0)
 
     def _planes(self, first: int) -> Iterator[np.ndarray]:

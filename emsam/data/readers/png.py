@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from emsam.data.readers.stack import FileDigest, Stack
 from emsam.errors import InputError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PACKED_MOST = 1100
+"""Bytes that one of deflate's can become, which are 1032 (https://zlib.net/zlib_tech.html)."""
 _COLOURS = {2: "RGB", 3: "palette", 4: "grey with transparency", 6: "RGB with transparency"}
 
 
@@ -40,11 +43,20 @@ def png_header(path: Path, name: str) -> tuple[tuple[int, int], np.dtype[np.gene
         )
     if colour != 0 or bits not in (8, 16):
         raise InputError(f"{name}: {bits} bits a pixel; convert it to grey of 8 or 16 bits")
+    size = path.stat().st_size
+    if height * width * bits // 8 > size * _PACKED_MOST:
+        raise InputError(
+            f"{name}: says it has {height} × {width} pixels, more than {size} bytes can hold; "
+            "its header is damaged, or it is truncated, copy it again"
+        )
     return (height, width), np.dtype(np.uint8 if bits == 8 else np.uint16)
 
 
 def read_png(path: Path) -> np.ndarray:
     """Pixels of a grey PNG; the codec's exceptions pass."""
+    log = logging.getLogger("imagecodecs")
+    if not log.handlers:  # it would print a line for each chunk that it passes over
+        log.addHandler(logging.NullHandler())
     return np.asarray(imagecodecs.png_decode(path.read_bytes()))
 
 

@@ -170,11 +170,16 @@ def stack_shape(
     plane = height * width * dtype.itemsize
     if plane > LARGEST_SLICE or depth * plane > LARGEST_STACK:
         raise InputError(
-            f"{name}: says its shape is {sides} ({dtype}, {depth * plane:.3g} bytes), more than "
+            f"{name}: says its shape is {sides} ({dtype}, {_size(depth * plane)} bytes), more than "
             f"{LARGEST_SLICE >> 30} GiB a slice or {LARGEST_STACK >> 40} TiB in all; its header "
             "is damaged, or crop it first"
         )
     return depth, height, width
+
+
+def _size(count: int) -> str:
+    """A number of bytes to three digits; metadata can say more than a float holds."""
+    return f"{min(count, 1 << 1000):.3g}"
 
 
 def slabs(
@@ -199,7 +204,7 @@ def refuse_large_chunk(name: str, chunk: Sequence[int], dtype: np.dtype[np.gener
     size = math.prod(chunk) * dtype.itemsize
     if min(chunk, default=0) < 1 or size > LARGEST_CHUNK:
         raise InputError(
-            f"{name}: chunks of {tuple(chunk)} voxels ({size:.3g} bytes); a chunk has 1 voxel to "
+            f"{name}: chunks of {tuple(chunk)} voxels ({_size(size)} bytes); it has 1 voxel to "
             f"{LARGEST_CHUNK >> 30} GiB, write it again with smaller chunks"
         )
 

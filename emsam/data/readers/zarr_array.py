@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -17,8 +16,11 @@ from emsam.data.readers.chunks import (
     arrays_below,
     missing_chunks,
     only_array,
+    refuse_link,
+    refuse_links,
     refuse_truncated_blosc,
     refuse_truncated_chunk,
+    touched_files,
 )
 from emsam.data.readers.ome_zarr import full_resolution, ome_axes, spatial_axes
 from emsam.data.readers.stack import (
@@ -60,12 +62,15 @@ class ZarrStack(Stack):
         self._chunk = (1, *(array.chunk[axis] for axis in axes))[-3:]
         self._is_blosc = array.packed_by == "blosc"
         if whole:
+            refuse_links(array.folder, name)
             if self._is_blosc:
                 refuse_truncated_blosc(array.folder, name)
             self.warnings = missing_chunks(array.folder, array.shape, array.stored, array.fill)
         with reading(name, "Zarr"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of codecs that are not in the specification yet
-            self._array = zarr.open_array(store or array.folder, mode="r")
+            self._array = zarr.open_array(
+                store or array.folder, mode="r", zarr_format=array.version
+            )
         self._stored = array.stored
         self._has_files = store is None
 
@@ -87,21 +92,16 @@ class ZarrStack(Stack):
 
     def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
         index = self._index(z, y, x)
-        if self._is_blosc and self._has_files:
-            self._refuse_truncated(index)
+        if self._has_files:
+            self._look_at_files(index)
         return np.asarray(self._array[index])
 
-    def _refuse_truncated(self, index: tuple[int | slice, ...]) -> None:
-        """Look at the files of a region, as :func:`refuse_truncated_blosc` does."""
-        spans = [
-            range(part // side, part // side + 1)
-            if isinstance(part, int)
-            else range(part.start // side, (part.stop - 1) // side + 1)
-            for part, side in zip(index, self._stored, strict=True)
-        ]
-        for place in itertools.product(*spans):
-            path = self._folder / self._array.metadata.encode_chunk_key(place)
-            if path.is_file():
+    def _look_at_files(self, index: tuple[int | slice, ...]) -> None:
+        """Look at the files of a region, as is done at opening if all of it will be read."""
+        key = self._array.metadata.encode_chunk_key
+        for path in touched_files(self._folder, self._stored, index, self._array.shape, key):
+            refuse_link(path, self._folder, self.name)
+            if self._is_blosc and path.is_file():
                 refuse_truncated_chunk(path, self._folder, self.name)
 
     @property

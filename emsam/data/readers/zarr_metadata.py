@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class ZarrArray:
         Names of the axes, where Zarr v3 has them.
     packed_by
         Name of the codec that wrote the files.
+    version
+        Of Zarr: 2 or 3.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class ZarrArray:
     fill: Any
     axes: tuple[str, ...]
     packed_by: str
+    version: Literal[2, 3]
 
 
 def is_array(folder: Path) -> bool:
@@ -101,7 +104,7 @@ def _version_3(folder: Path, document: dict[str, Any], name: str) -> ZarrArray:
     fill = document.get("fill_value", 0)
     names = tuple(str(each) for each in axes) if isinstance(axes, list) else ()
     packed_by = (_names(codecs, "name") or [""])[-1].removeprefix("numcodecs.")
-    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, stored, fill, names, packed_by)
+    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, stored, fill, names, packed_by, 3)
     return _agreeing(array, name)
 
 
@@ -117,7 +120,7 @@ def _version_2(folder: Path, name: str) -> ZarrArray:
     shape = whole_numbers(document.get("shape"), "shape", name)
     fill = document.get("fill_value") or 0
     packed_by = (codecs or [""])[-1]
-    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, chunk, fill, (), packed_by)
+    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, chunk, fill, (), packed_by, 2)
     return _agreeing(array, name)
 
 

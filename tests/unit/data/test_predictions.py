@@ -69,3 +69,11 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"{name}: no predictions here") as refused:
             Predictions(tmp_path / name)
         assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
+    written(tmp_path / "a.zarr", planes((20, 30)))
+    (shard,) = (path for path in (tmp_path / "a.zarr" / "0" / "c").rglob("*") if path.is_file())
+    shard.write_bytes(shard.read_bytes()[:9])
+    with pytest.raises(InputError, match=r"a\.zarr: 0 cannot be read"):
+        Predictions(tmp_path / "a.zarr").ids(5)

@@ -15,7 +15,7 @@ from emsam.data.ingest import Source, ingest_volume
 from emsam.data.pyramid import shard_of
 from emsam.data.store import Volume, VolumeInfo
 from emsam.data.writer import VolumeWriter
-from emsam.errors import InputError
+from emsam.errors import DamagedInput, InputError
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +178,69 @@ def test_wide_slices_get_flatter_shards_of_as_many_files(tmp_path: Path) -> None
             assert sum(made.append(plane, {}) for plane in planes) == 2
             made.finish(VolumeInfo(name="noise", voxel_size=(1, 1, 1)))
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr/image/0", mode="r")[:], planes)
+
+
+def copy_of(volume: Volume, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(volume.path, tmp_path / "copy" / "volume.zarr"))
+
+
+def test_a_damaged_chunk_is_named(synthetic_volume: Volume, tmp_path: Path) -> None:
+    copy = copy_of(synthetic_volume, tmp_path)
+    for shard in (copy / "image" / "0" / "c").rglob("*"):
+        if shard.is_file():
+            shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    volume = Volume(copy)
+    for read in (
+        lambda: volume.image(0),
+        lambda: volume.stored("image", 0, 1),
+        lambda: volume.window("image", 0, 0, slice(0, 9), slice(0, 9)),
+    ):
+        with pytest.raises(DamagedInput, match=f"{copy}: image/0 cannot be read"):
+            read()
+    with pytest.raises(DamagedInput, match="labels/9 cannot be read"):
+        volume.stored("labels/9", 0, 1)
+
+
+def test_a_store_that_would_be_unpickled_is_refused(
+    synthetic_volume: Volume, tmp_path: Path
+) -> None:
+    copy = copy_of(synthetic_volume, tmp_path)
+    shutil.rmtree(copy / "image" / "0")
+    array = copy / "image" / "0"
+    array.mkdir()
+    about = {
+        "zarr_format": 2, "shape": [1, 4, 4], "chunks": [1, 4, 4], "dtype": "|u1", "order": "C",
+        "fill_value": 0, "filters": None, "compressor": {"id": "pickle"},
+    }  # fmt: skip
+    (array / ".zarray").write_text(json.dumps(about))
+    (array / "0.0.0").write_bytes(b"cos\nsystem\n(S'touch " + bytes(tmp_path / "ran") + b"'\ntR.")
+    with pytest.raises(InputError, match="not a volume store"):
+        Volume(copy).image(0)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("splits", [{"train": [0, 10**12]}, {"train": [-3, 2]}, {"train": [2, 1]}])
+def test_splits_beyond_the_slices_are_refused(
+    splits: dict[str, list[int]], synthetic_volume: Volume, tmp_path: Path
+) -> None:
+    copy = copy_of(synthetic_volume, tmp_path)
+    document = json.loads((copy / "zarr.json").read_text())
+    document["attributes"]["emsam"]["splits"] = splits
+    (copy / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="not a volume store"):
+        Volume(copy)
+
+
+def test_a_device_in_place_of_a_file_is_never_read(
+    synthetic_volume: Volume, tmp_path: Path
+) -> None:
+    copy = copy_of(synthetic_volume, tmp_path)
+    shard = next(path for path in (copy / "image" / "0" / "c").rglob("*") if path.is_file())
+    shard.unlink()
+    shard.symlink_to("/dev/zero")
+    with pytest.raises(DamagedInput, match="is no file"):
+        Volume(copy).image(0)
+    (copy / "labels" / "neurites" / "zarr.json").unlink()
+    (copy / "labels" / "neurites" / "zarr.json").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="is no file"):
+        Volume(copy)

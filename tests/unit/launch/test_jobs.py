@@ -99,3 +99,18 @@ def test_who_ignores_the_request_is_killed_and_the_status_says_so(
 def test_an_unknown_job_is_bad_input(settings: Settings) -> None:
     with pytest.raises(InputError, match="nothing"):
         stop_job("nothing", settings)
+
+
+@pytest.mark.parametrize(
+    "said", ['"fraction": "done"', '"heartbeat": [1]', '"metrics": 3', '"state": []', '"step": "x"']
+)
+def test_a_status_that_no_trainer_wrote_is_named(settings: Settings, said: str) -> None:
+    run = make_run(settings, "odd")
+    run.status_file.write_text(f'{{"state": "done", "step": 1, "seconds": 1, {said}}}')
+    with pytest.raises(InputError, match=str(run.status_file)):
+        list_jobs(settings, 5)
+
+
+@pytest.mark.parametrize("pid", [-1, 1 << 80, "1", None])
+def test_a_process_that_cannot_be_is_none(pid: object) -> None:
+    assert find_process({"pid": pid, "pid_started": 1.0}) is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,36 @@ def test_thresholds_and_balance_are_those_of_the_task_unless_they_are_given() ->
     assert given.settled_segment.threshold == 0.9
     assert given.settled_segment.min_confidence == 0.8
     assert given.settled_segment.merge == given.segment.merge
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (LAUGHS, "more than 20,000 values"),
+        ("[" * 20_000, "nested too deeply"),
+        ("train: &t\n  steps: *t\n", "more than 20,000 values"),
+        ("train: !!python/object/apply:os.system ['touch ran']", "could not determine"),
+        ("train: {steps: 2001-99-99}", "month must be in 1..12"),
+        ("train: !!timestamp x", "not valid YAML"),
+        ("augment: {elastic: {spacing: 1" + "0" * 400 + "}}", "more than 63 bits"),
+        ("1: 2", "a key that is no text"),
+        ("x: " + "y" * (1 << 20), "more than 1024 kB"),
+        ('model: {name: "\\e[2J"}', "\\x1b[2J"),
+        ("model: {unet_widths: [16, 1000000000]}", "less than or equal to 8192"),
+    ],
+)  # fmt: skip
+def test_a_file_of_a_stranger_is_read_as_plain_values(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_params(tmp_path / "params.yaml")
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert not (tmp_path / "ran").exists()

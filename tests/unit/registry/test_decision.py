@@ -96,3 +96,10 @@ def test_a_folder_that_somebody_changed_is_written_again(tmp_path: Path) -> None
     (folder / "decision.json").write_text("{}")
     assert written(tmp_path) == folder
     assert Decision.from_file(folder / "decision.json").sha256 == DECISION.sha256
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[]", '{"sha256": 1}', "\0"])
+def test_what_is_no_decision_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "decision.json").write_text(text)
+    with pytest.raises(InputError, match=r"decision.json: no decision of the gate"):
+        Decision.from_file(tmp_path / "decision.json")

@@ -12,9 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from emsam.data.digest import file_sha256
 from emsam.errors import InputError
 from emsam.params import Params, load_params, override_params
-from emsam.train.checkpoints import Score
+from emsam.train.checkpoints import Score, read_trainer
+from emsam.train.evaluation import read_scores
 from emsam.train.run_directory import RunDirectory
 
 INPUTS = {"data": [{"name": "demo", "digest": "abc.dir", "path": "data/demo/volume.zarr"}]}
@@ -301,3 +303,47 @@ def test_a_tuned_file_that_somebody_spoilt_is_told(run: RunDirectory) -> None:
     run.tuned_file.write_text("segment: {merge: 3}")
     with pytest.raises(InputError, match=r"segment\.yaml.*merge"):
         run.params()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[1]", '{"data": [{}]}', "\0", "{"])
+def test_what_no_trainer_of_ours_wrote_is_refused_in_one_line(run: RunDirectory, text: str) -> None:
+    for file, read in (
+        (run.inputs_file, run.inputs), (run.status_file, run.status),
+        (run.metrics_file, lambda: list(run.metrics())), (run.trials_file, run.trials),
+        (run.scores_file, lambda: read_scores(run)),
+    ):  # fmt: skip
+        file.write_text(text + "\n")
+        if file.suffix == ".jsonl" and text.startswith("{") and text.endswith("}"):
+            continue  # a line may hold anything
+        with pytest.raises(InputError, match=str(file)):
+            read()
+
+
+def test_a_manifest_may_name_nothing_outside_its_folder(run: RunDirectory, tmp_path: Path) -> None:
+    save(run, 4)
+    save(run, 8)
+    (run.checkpoints / "step-last").mkdir()
+    newest = run.checkpoints / "step-000008" / "manifest.json"
+    manifest = json.loads(newest.read_text())
+    (tmp_path / "private").write_text("x")
+    entry = {"sha256": file_sha256(tmp_path / "private"), "bytes": 1}
+    whole = manifest["files"]
+    outside = [whole | {name: entry} for name in ("../../../../private", str(tmp_path / "private"))]
+    for files in (*outside, {}, {"params.yaml": whole["params.yaml"]}, [1], None):
+        newest.write_text(json.dumps(manifest | {"files": files}))
+        assert run.require_checkpoint().name == "step-000004"
+    newest.write_text(json.dumps(manifest))
+    assert run.require_checkpoint().name == "step-000008"
+
+
+def test_nothing_in_a_checkpoint_is_run(run: RunDirectory, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    save(run, 4)
+    checkpoint = run.require_checkpoint()
+    torch.save({"optimizer": Evil()}, checkpoint / "trainer.pt")
+    with pytest.raises(InputError, match=r"trainer.pt: damaged, or more than a checkpoint"):
+        read_trainer(checkpoint)
+    assert not (tmp_path / "ran").exists()

@@ -120,3 +120,10 @@ def test_a_file_that_is_there_twice(tmp_path: Path) -> None:
             file.writestr("a.tif", "2")
     (tmp_path / "target").mkdir()
     assert "has a.tif twice" in refusal(archive)
+
+
+def test_metadata_of_a_member_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    def lie(member: tarfile.TarInfo) -> None:
+        member.pax_headers = {"GNU.sparse.map": "../x", "GNU.sparse.size": "y"}
+
+    assert "cannot be unpacked" in refusal(tarred(tmp_path / "a.tar.gz", lie))

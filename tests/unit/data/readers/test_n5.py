@@ -183,3 +183,18 @@ def test_identity_follows_blocks(tmp_path: Path, grey_stack: np.ndarray) -> None
     assert open_stack(tmp_path / "copy").identity() == first
     (folder / "0" / "0" / "0").unlink()
     assert open_stack(folder).identity() != first
+
+
+def test_links_that_lead_out_and_numbers_beyond_all_bounds_are_refused(
+    tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    folder = write_n5(tmp_path / "em.n5", grey_stack)
+    block = folder / "0" / "0" / "0"
+    shutil.move(block, tmp_path / "private")
+    block.symlink_to(tmp_path / "private")
+    assert "0/0/0 is a link that leads out of it" in refusal(folder)
+    block.unlink()
+    block.symlink_to("/dev/zero")
+    assert "link" in refusal(folder)
+    change(folder, dimensions=[10**400] * 3)
+    assert "its header is damaged" in refusal(folder)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.readers import open_stack, stack, zarr_array
+from emsam.errors import InputError
 from tests.stacks import read, refusal, stacks
 
 COMPRESSORS_2 = {
@@ -349,3 +350,22 @@ def test_identity_follows_chunks(tmp_path: Path, grey_stack: np.ndarray) -> None
     assert open_stack(shutil.copytree(path, tmp_path / "t.zarr")).identity() == first
     (path / "c/0/0/0").unlink()
     assert open_stack(path).identity() != first
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_link_that_leads_out_is_not_followed(
+    whole: bool, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    path = write(tmp_path / "em.zarr", grey_stack, compressors=None)
+    chunk = path / "c" / "0" / "0" / "0"
+    (tmp_path / "private").write_bytes(chunk.read_bytes())
+    chunk.unlink()
+    chunk.symlink_to(tmp_path / "private")
+    refused = pytest.raises(InputError, match="c/0/0/0 is a link that leads out of it")
+    with refused, open_stack(path, whole=whole) as found:
+        found.region(0, slice(0, 4), slice(0, 4))
+    chunk.unlink()
+    shutil.copy(tmp_path / "private", path / "c" / "0" / "0" / "other")
+    chunk.symlink_to("other")
+    with open_stack(path, whole=whole) as found:
+        found.region(0, slice(0, 4), slice(0, 4))
