@@ -25,6 +25,7 @@ from emsam.stack.web import answers
 
 DATASETS, ARTIFACTS, VOLUMES = "datasets", "artifacts", "volumes"
 """Buckets: DVC's remote, what MLflow keeps, whatever a person puts there."""
+BUCKETS = (DATASETS, ARTIFACTS, VOLUMES)
 _GRPC = 10_000
 """What SeaweedFS adds to a port for its other protocol."""
 _PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "client")
@@ -92,7 +93,7 @@ def prepare(settings: Settings) -> None:
     while True:
         try:
             known = {each["Name"] for each in client.list_buckets()["Buckets"]}
-            for bucket in (DATASETS, ARTIFACTS, VOLUMES):
+            for bucket in BUCKETS:
                 if bucket not in known:
                     client.create_bucket(Bucket=bucket)
             client.put_object(Bucket=VOLUMES, Key=".emsam", Body=b"")
