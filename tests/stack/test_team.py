@@ -198,7 +198,8 @@ def test_a_password_is_in_files_of_mode_600_and_nowhere_else(team: Team) -> None
     ).stdout.split()
     patterns.unlink()
     home = team.path / ".emsam"
-    kept = {home / "secrets.env", home / "secrets" / "pgpass", home / "seaweedfs" / "s3.json"}
+    kept = {home / "secrets.env", home / "secrets" / "pgpass"}
+    kept |= {home / "seaweedfs" / name for name in ("s3.json", "security.toml")}
     assert {Path(path) for path in found} == kept
     assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
     for table in ("params", "tags", "experiment_tags"):  # of MLflow, whose pages the above is not
