@@ -43,6 +43,8 @@ class Secrets(BaseModel):
     admin_access_key_id: SecretStr
     """All of S3; ``emsam up``, ``backup`` and ``restore`` alone."""
     admin_secret_access_key: SecretStr
+    s3_signing_key: SecretStr
+    """With which the parts of the S3 server know each other's requests."""
     postgres_password: SecretStr
     mlflow_database_password: SecretStr
     prefect_database_password: SecretStr

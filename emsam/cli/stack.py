@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,8 @@ def add_commands(parent: typer.Typer) -> None:
     parent.command(rich_help_panel=panel, epilog="Example: emsam up")(up)
     parent.command(rich_help_panel=panel, epilog="Example: emsam down")(down)
     parent.command(rich_help_panel=panel, epilog="Example: emsam status")(status)
+    parent.command(rich_help_panel=panel, epilog="Example: emsam backup /mnt/backups")(backup)
+    parent.command(rich_help_panel=panel, epilog="Example: emsam restore emsam.tar")(restore)
 
 
 def up(
@@ -62,6 +65,39 @@ def status(as_json: AsJson = False) -> None:
 
     settings = Settings()
     emit_rows(stack.status(settings), settings, as_json)
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="The file, or a folder to put it in.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a team's databases, objects, settings, passwords, decisions and runs into one file.
+
+    The stack goes on. The file is read again before it gets its name; it holds passwords, so
+    nobody else may read it.
+    """
+    from emsam.backup.make import backup
+    from emsam.settings import Settings
+
+    made = backup(target, Settings(), _say(as_json))
+    line = f"{made['file']}: {made['size'] / 1e6:.1f} MB, {made['objects']} objects"
+    emit(made, as_json, [f"{line}, {made['runs']} runs"])
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="What 'emsam backup' wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Bring a backup into an empty EMSAM_HOME and an empty folder of runs.
+
+    EMSAM_*_PORT variables give it other ports than it had.
+    """
+    from emsam.backup.restore import restore
+    from emsam.settings import Settings
+
+    done = restore(file, Settings(), _say(as_json))
+    line = f"{done['home']}: as it was at {done['made']}; 'emsam up' starts it"
+    emit(done, as_json, [line])
 
 
 def emit_rows(rows: list[dict[str, Any]], settings: Any, as_json: bool) -> None:

@@ -150,6 +150,24 @@ def prepare(settings: Settings) -> None:
             cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(role))
 
 
+def run(settings: Settings, program: str, *arguments: str) -> None:
+    """One of PostgreSQL's programs as the superuser.
+
+    Raises
+    ------
+    StackFailed
+        It fails; the message quotes it.
+    """
+    done = subprocess.run(
+        [binary(program), "-h", settings.reachable, "-p", str(settings.postgres_port),
+         "-U", PERSON, "--no-password", *arguments],
+        env=os.environ | {"PGPASSFILE": str(settings.password_file)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise StackFailed(f"{program}: {' '.join(done.stderr.split())}")
+
+
 class _superuser:  # noqa: N801
     """A connection that commits each statement, and is closed at the end of the block."""
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import secrets
 import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from emsam.credentials import boto_options, s3_environment, write_secret
+from emsam.credentials import boto_options, read_secrets, s3_environment, write_secret
 from emsam.errors import InputError, StackFailed, one_line
 from emsam.settings import Settings
 from emsam.stack.service import Service
@@ -25,6 +24,7 @@ from emsam.stack.web import answers
 
 DATASETS, ARTIFACTS, VOLUMES = "datasets", "artifacts", "volumes"
 """Buckets: DVC's remote, what MLflow keeps, whatever a person puts there."""
+BUCKETS = (DATASETS, ARTIFACTS, VOLUMES)
 _GRPC = 10_000
 """What SeaweedFS adds to a port for its other protocol."""
 _PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "client")
@@ -74,9 +74,10 @@ def create(settings: Settings) -> None:
         _identity(settings, "aws", [*_rights(DATASETS), *_rights(VOLUMES)]),
     ]
     write_secret(folder / "s3.json", json.dumps({"identities": identities}))
-    if not (folder / "security.toml").exists():
+    if not (folder / "key.pem").exists():
         _write_certificate(folder)
-        write_secret(folder / "security.toml", _security())
+    signing = read_secrets(settings).value("s3_signing_key")
+    write_secret(folder / "security.toml", _security(signing))
 
 
 def prepare(settings: Settings) -> None:
@@ -92,7 +93,7 @@ def prepare(settings: Settings) -> None:
     while True:
         try:
             known = {each["Name"] for each in client.list_buckets()["Buckets"]}
-            for bucket in (DATASETS, ARTIFACTS, VOLUMES):
+            for bucket in BUCKETS:
                 if bucket not in known:
                     client.create_bucket(Bucket=bucket)
             client.put_object(Bucket=VOLUMES, Key=".emsam", Body=b"")
@@ -136,10 +137,10 @@ def _identity(settings: Settings, name: str, actions: list[str]) -> dict[str, An
     return {"name": name, "credentials": [pair], "actions": actions}
 
 
-def _security() -> str:
+def _security(key: str) -> str:
     """SeaweedFS' ``security.toml``, which it reads from the folder in which it runs."""
     tables = {
-        f"jwt.{place}": {"key": secrets.token_urlsafe(32)}
+        f"jwt.{place}": {"key": key}
         for place in ("signing", "signing.read", "filer_signing", "filer_signing.read")
     }
     tables["grpc"] = {"ca": "certificate.pem"}
@@ -175,6 +176,6 @@ def _write_certificate(folder: Path) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    write_secret(folder / "key.pem", private.decode())
     public = certificate.public_bytes(serialization.Encoding.PEM)
     write_secret(folder / "certificate.pem", public.decode())
+    write_secret(folder / "key.pem", private.decode())  # last: it says that both are there

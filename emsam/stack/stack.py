@@ -45,15 +45,20 @@ def up(settings: Settings, say: Say = lambda line: None) -> list[dict[str, Any]]
     with alone(settings.home):
         if settings.is_team:
             team.create(settings)
+        require_ports(settings)
         names = plan.planned(settings)
-        for name in names:
-            _clear_away(plan.build(name, settings), settings)
         if settings.is_team:
             start_stores(settings, say)
         _bring_up([name for name in names if name in _SERVERS], settings, say)
         _prepare(plan.prefect_api(settings), settings, say)
         _bring_up([name for name in names if name not in STORES + _SERVERS], settings, say)
         return status(settings)
+
+
+def require_ports(settings: Settings) -> None:
+    """Refuse ports of the services that somebody else has; what a killed service left is ended."""
+    for name in plan.planned(settings):
+        _clear_away(plan.build(name, settings), settings)
 
 
 def start_stores(settings: Settings, say: Say) -> None:
@@ -68,7 +73,7 @@ def start_stores(settings: Settings, say: Say) -> None:
 def stop_services(names: Sequence[str], settings: Settings, say: Say) -> None:
     """Stop services one after the other; only under the lock of :func:`alone`."""
     services = read_state(settings.home).services
-    for name in names:
+    for name in [each for each in names if each in services]:
         say(f"stopping {name}")
         service = plan.build(name, settings)
         process.stop(services[name], service.grace, service.stop_signal)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import configparser
 import importlib.util
 import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,7 +18,7 @@ from emsam.errors import InputError
 from emsam.settings import Settings
 from emsam.stack import postgres, seaweed
 
-_WRITTEN = (
+WRITTEN = (
     "profile", "listen", "postgres_port", "s3_port", "prefect_port", "mlflow_port",
     "dashboard_port", "pools", "approval", "on_publish", "people",
 )  # fmt: skip
@@ -24,6 +28,7 @@ _HEADER = """\
 # docs/architecture.md can be written here, without EMSAM_ and in small letters; an environment
 # variable wins. 'emsam down' before, 'emsam up' after a change.
 """
+_MARK = "restoring"
 _REMEMBER_SECONDS = 60
 """MLflow checks a password anew after so long; each check takes it 50 ms."""
 
@@ -40,6 +45,7 @@ def create(settings: Settings) -> None:
     """
     _require_packages()
     _refuse_local_data(settings)
+    _refuse_half(settings)
     if not settings.team_file.exists():
         write_settings(settings)
     make_secrets(settings)
@@ -56,9 +62,22 @@ def prepare(settings: Settings) -> None:
 
 def write_settings(settings: Settings) -> None:
     """The team's file, with what is set now."""
-    values = {name: getattr(settings, name) for name in _WRITTEN}
+    write_file(settings, {name: getattr(settings, name) for name in WRITTEN})
+
+
+def write_file(settings: Settings, values: dict[str, Any]) -> None:
+    """The team's file, with these settings."""
     body = yaml.safe_dump(values | {"profile": "team"}, sort_keys=False)
     write_secret(settings.team_file, _HEADER + body)
+
+
+@contextmanager
+def unfinished(settings: Settings) -> Iterator[None]:
+    """A folder that is not used if the block does not come to its end, however it dies."""
+    mark = settings.home / _MARK
+    mark.write_text(str(os.getpid()))
+    yield
+    mark.unlink()
 
 
 def mlflow_auth_file(settings: Settings) -> Path:
@@ -86,6 +105,15 @@ def _require_packages() -> None:
         if importlib.util.find_spec(package) is None:
             raise InputError(f"{package}: not installed, a team's stack needs it; "
                              "pip install 'emsam[team]'")  # fmt: skip
+
+
+def _refuse_half(settings: Settings) -> None:
+    mark = settings.home / _MARK
+    if mark.exists() and mark.read_text() != str(os.getpid()):
+        raise InputError(
+            f"{settings.home}: 'emsam restore' did not come to its end here; run 'emsam down', "
+            "remove this folder and the runs beside it, and restore again"
+        )
 
 
 def _refuse_local_data(settings: Settings) -> None:

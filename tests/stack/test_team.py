@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -17,7 +18,8 @@ import psutil
 import psycopg2
 import pytest
 
-from emsam.credentials import Secrets, read_secrets
+from emsam.credentials import Secrets, read_secrets, s3_environment
+from emsam.data.digest import folder_digest
 from emsam.params import load_params
 from emsam.settings import Settings
 from emsam.stack.seaweed import admin_client
@@ -196,7 +198,8 @@ def test_a_password_is_in_files_of_mode_600_and_nowhere_else(team: Team) -> None
     ).stdout.split()
     patterns.unlink()
     home = team.path / ".emsam"
-    kept = {home / "secrets.env", home / "secrets" / "pgpass", home / "seaweedfs" / "s3.json"}
+    kept = {home / "secrets.env", home / "secrets" / "pgpass"}
+    kept |= {home / "seaweedfs" / name for name in ("s3.json", "security.toml")}
     assert {Path(path) for path in found} == kept
     assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
     for table in ("params", "tags", "experiment_tags"):  # of MLflow, whose pages the above is not
@@ -217,3 +220,66 @@ def test_kill_9_of_the_stores_is_mended_by_up(team: Team) -> None:
     assert team.json("reconcile") == []
     team.run("data", "synthetic", "other", "--shape", "16,96,96", "--seed", "7")
     team.run("data", "publish", "other")
+
+
+def test_a_backup_is_the_same_team_in_another_folder(team: Team, folder: Path) -> None:
+    """Runs last: it stops the stack, and starts the one that was restored."""
+    before = record(team)
+    place = folder / "backups"
+    place.mkdir()
+    made = Path(team.json("backup", str(place))["file"])
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert "there already" in team.run("backup", str(made), status=2).stderr
+    stopped = team.json("down")["stopped"]
+    assert stopped == ["dashboard", "worker-cpu", "mlflow", "prefect", "s3", "postgres"]
+    assert "postgres: stopped" in team.run("backup", str(place), status=2).stderr
+    assert list(place.iterdir()) == [made]
+    assert "is not empty" in team.run("restore", str(made), status=2).stderr
+    assert {row["state"] for row in team.services().values()} == {"stopped"}
+
+    other = make_team(folder / "other")
+    cut = folder / "cut.tar"
+    cut.write_bytes(made.read_bytes()[: made.stat().st_size // 2])
+    refused = other.run("restore", str(cut), status=2).stderr
+    assert refused.count("\n") == 1
+    assert "no whole backup" in refused
+    assert not (other.path / ".emsam").exists()
+    other.run("restore", str(made))
+    assert not other.processes()
+    variables, other.variables = other.variables, {}
+    assert other.settings.mlflow_port == int(variables["EMSAM_MLFLOW_PORT"])
+    try:
+        other.run("up")
+        assert record(other) == before
+        other.run("registry", "verify", "emsam-neurites")
+        assert other.json("reconcile") == []
+        fetched = other.path / "fetched.zarr"
+        environment = other.environment | s3_environment(other.settings)
+        subprocess.run(
+            [sys.executable, "-m", "dvc", "get", str(other.path), "data/tiny/volume.zarr",
+             "--rev", "data/tiny/v1", "--out", str(fetched)],
+            env=environment, cwd=other.path, check=True, capture_output=True,
+        )  # fmt: skip
+        (version,) = other.json("data", "log", "tiny")
+        assert folder_digest(fetched) == version["digest"]
+        other.run("segment", str(fetched), "--model", "emsam-neurites@champion",
+                  "--out", str(other.path / "ids.tif"))  # fmt: skip
+    finally:
+        stop(other)
+
+
+def record(team: Team) -> dict[str, Any]:
+    """What a team would look for after a fire."""
+    return {
+        "models": team.json("registry", "log", "emsam-neurites"),
+        "data": [team.json("data", "log", name) for name in ("tiny", "other")],
+        "metrics": team.tell("mlflow", "select count(*), sum(value) from metrics"),
+        "flow runs": team.tell(
+            "prefect",
+            "select count(*) from flow_run where state_type = 'COMPLETED'"
+            " and deployment_id is not null and auto_scheduled is not true",
+        ),
+        "artifacts": sorted(team.keys("artifacts")),
+        "runs": sorted(path.name for path in (team.path / "runs").iterdir()),
+        "decisions": sorted(path.name for path in (team.path / ".emsam" / "decisions").iterdir()),
+    }

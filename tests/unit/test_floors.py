@@ -20,7 +20,7 @@ FLOORS: dict[str, int] = {
     "model": 2, "segment": 2,
     "train": 3,
     "versioning": 4, "launch": 4, "registry": 4, "stack": 4,
-    "cli": 5, "flows": 5, "dashboards": 5,
+    "backup": 5, "cli": 5, "flows": 5, "dashboards": 5,
 }  # fmt: skip
 NEIGHBOURS = {
     ("params", "errors"),  # a bad parameter is bad input
@@ -33,6 +33,7 @@ NEIGHBOURS = {
     ("settings", "services"),  # where MLflow is depends on what runs
     ("metrics", "params"),  # the name of a task is a type in params
     ("segment", "model"),  # a worker process loads its network itself
+    ("cli", "backup"),  # a backup is a command
     ("cli", "flows"),  # `emsam pipeline` is a flow, run here
 }
 """Rooms of one floor that may nevertheless know each other; none on floor 4."""

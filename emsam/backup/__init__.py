@@ -1,0 +1,1 @@
+"""A team's stack in one file, and back into an empty folder."""

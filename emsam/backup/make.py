@@ -1,0 +1,173 @@
+"""``emsam backup``: a team's databases, objects, settings, passwords, decisions and runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from emsam.backup.archive import ArchiveWriter, new_archive
+from emsam.credentials import secrets_file
+from emsam.errors import InputError, StackFailed, VersioningFailed
+from emsam.params import TASKS
+from emsam.registry.database import Database
+from emsam.settings import Settings
+from emsam.stack import postgres, seaweed, stack
+from emsam.versioning.repository import branch_exists, find_repository, git
+
+Say = Callable[[str], None]
+FOLDERS = ("decisions", "checks")
+"""Of the home folder: what is neither in a database nor in S3 nor made anew."""
+BUNDLE = "datasets.bundle"
+_STORES = ("postgres", "s3")
+
+
+def backup(target: Path, settings: Settings, say: Say = lambda line: None) -> dict[str, Any]:
+    """Write a backup while the stack runs.
+
+    Runs come first, since each remembers what MLflow has of it, which must not be more than the
+    dump has. Then the databases, while no champion moves, and at last decisions and objects, so
+    that all that a database names is there, and perhaps some that came later.
+
+    Parameters
+    ----------
+    target
+        The file, or a folder that gets one named by the time.
+
+    Returns
+    -------
+    dict
+        ``file``, ``size`` (bytes), ``objects``, ``runs`` and ``seconds``.
+
+    Raises
+    ------
+    InputError
+        The folder is of one person, its stores do not run, or the file is there.
+    StackFailed
+        A dump or an object failed; nothing is left of the file.
+    """
+    begun = time.monotonic()
+    _require_stores(settings)
+    final = target
+    if target.is_dir():
+        final = target / f"emsam-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar"
+    with new_archive(final) as (archive, part):
+        archive.add_file("team.yaml", settings.team_file)
+        archive.add_file("secrets.env", secrets_file(settings))
+        say(f"copying runs of {settings.runs_root}")
+        runs = _add_folder(archive, "runs", settings.runs_root, {part})
+        _add_databases(archive, part.parent, settings, say)
+        _add_versions(archive, part.parent)
+        for name in FOLDERS:
+            _add_folder(archive, f"home/{name}", settings.home / name, {part})
+        objects = _add_objects(archive, settings, say)
+        say("checking what was written")
+        archive.finish(
+            {"made": datetime.now(UTC).isoformat(timespec="seconds"), "emsam": version("emsam")}
+        )
+    return {
+        "file": str(final), "size": final.stat().st_size, "objects": objects, "runs": len(runs),
+        "seconds": time.monotonic() - begun,
+    }  # fmt: skip
+
+
+def _require_stores(settings: Settings) -> None:
+    if not settings.is_team:
+        raise InputError(
+            f"{settings.home}: is no team's; stop what runs with 'emsam down' and copy this folder"
+        )
+    states = {row["name"]: row["state"] for row in stack.status(settings)}
+    for name in _STORES:
+        if states[name] != "running":
+            raise InputError(f"{name}: {states[name]}, and a backup needs it; run 'emsam up'")
+
+
+@contextmanager
+def no_champion_moves(settings: Settings) -> Iterator[None]:
+    """Hold the locks of all models: ledger and aliases lie in two databases."""
+    ledger = Database(settings)
+    with ExitStack() as held:
+        for task in TASKS:
+            held.enter_context(ledger.lock(settings.model_name(task)))
+        yield
+
+
+def _add_databases(archive: ArchiveWriter, room: Path, settings: Settings, say: Say) -> None:
+    """A dump of each database, as PostgreSQL's own programs make and read them."""
+    with tempfile.TemporaryDirectory(prefix=".emsam-dumps-", dir=room) as folder:
+        with no_champion_moves(settings):
+            for name in postgres.DATABASES:
+                say(f"dumping the database {name}")
+                file = Path(folder, f"{name}.dump")
+                postgres.run(settings, "pg_dump", "--format=custom", "-f", str(file), name)
+        for name in postgres.DATABASES:
+            file = Path(folder, f"{name}.dump")
+            listed = [postgres.binary("pg_restore"), "--list", str(file)]
+            if subprocess.run(listed, stdout=subprocess.DEVNULL).returncode:
+                raise StackFailed(f"{file.name}: pg_restore cannot read it")
+            archive.add_file(f"databases/{name}.dump", file)
+
+
+def _add_versions(archive: ArchiveWriter, room: Path) -> None:
+    """The branch and the tags that name data set versions, where the project has some."""
+    try:
+        repository = find_repository()
+    except (InputError, VersioningFailed):
+        return
+    if not branch_exists(repository):
+        return
+    with tempfile.TemporaryDirectory(prefix=".emsam-bundle-", dir=room) as folder:
+        file = Path(folder, BUNDLE)
+        refs = ["refs/heads/datasets", "--glob=refs/tags/data/*"]
+        git(repository, "bundle", "create", "--quiet", str(file.absolute()), *refs)
+        archive.add_file(BUNDLE, file)
+
+
+def _add_folder(archive: ArchiveWriter, prefix: str, folder: Path, without: set[Path]) -> set[str]:
+    """All files of a folder; returns the first part of their paths. A file that goes is left."""
+    found = set()
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_file() or path in without:
+            continue
+        name = path.relative_to(folder).as_posix()
+        try:
+            archive.add_file(f"{prefix}/{name}", path)
+        except FileNotFoundError:
+            continue  # an older checkpoint, say
+        except EOFError:
+            raise StackFailed(f"{path}: was cut while it was read; run the same again") from None
+        found.add(name.split("/")[0])
+    return found
+
+
+def _add_objects(archive: ArchiveWriter, settings: Settings, say: Say) -> int:
+    """Every object of every bucket; one that goes meanwhile is left."""
+    client = seaweed.admin_client(settings)
+    count = 0
+    for bucket in seaweed.BUCKETS:
+        say(f"copying the bucket {bucket}")
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for entry in page.get("Contents", ()):
+                count += _add_object(archive, client, bucket, entry["Key"])
+    return count
+
+
+def _add_object(archive: ArchiveWriter, client: Any, bucket: str, key: str) -> int:
+    try:
+        reply = client.get_object(Bucket=bucket, Key=key)
+    except client.exceptions.NoSuchKey:
+        return 0
+    try:
+        # the name of a member is a path, which a key need not be
+        head = json.dumps([bucket, key])
+        archive.add(f"objects/{head}", reply["Body"], reply["ContentLength"])
+    except EOFError:
+        raise StackFailed(f"s3://{bucket}/{key}: broke off; run the same again") from None
+    return 1
