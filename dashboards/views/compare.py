@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboards.elements import (
     banner,
+    follow_runs,
     interval,
     learning_curve,
     moment,
@@ -253,6 +254,7 @@ def show_page(settings: Settings) -> None:
     st.header("Parameters that differ")
     show_params(chosen)
     show_links(chosen, settings)
+    follow_runs(settings)
 
 
 show_page(Settings())
