@@ -26,7 +26,7 @@ from _table import Row, options, ratio, show
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from _dashboard_compare import measure_compare
+from _dashboard_compare import measure_compare, seed_runs
 
 from emsam.data.predictions import PredictionWriter
 from emsam.data.store import Volume, VolumeInfo
@@ -53,18 +53,34 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--slices", type=int, default=24, help="slices of the volume")
     parser.add_argument("--work", type=Path, help="folder to work in; a temporary one")
+    parser.add_argument("--lab", type=Path, help="folder that keeps volumes and runs for later")
+    parser.add_argument("--make", action="store_true", help="make --lab and measure nothing")
     parser.add_argument("--repeats", type=int, default=3, help="of the page that compares runs")
     parser.add_argument("--only", choices=("review", "compare"), help="one of the pages")
     arguments = parser.parse_args()
     if not CHROMIUM.exists():
         parser.error(f"no {CHROMIUM}; apt-get install -y chromium")
     rows = []
-    if arguments.only != "compare":
-        with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
-            rows += measure(arguments, Path(folder))
-    if arguments.only != "review":
-        rows += measure_compare(arguments.repeats)
+    with tempfile.TemporaryDirectory(dir=arguments.work) as temporary:
+        for page, make, look_at in (
+            ("review", make_lab, measure), ("compare", seed_runs, measure_compare),
+        ):  # fmt: skip
+            if arguments.only in (None, page):
+                settings = lab_of((arguments.lab or Path(temporary)).absolute() / page)
+                if not (settings.home / "made").exists():
+                    make(settings, arguments.slices)
+                    (settings.home / "made").touch()
+                if not arguments.make:
+                    rows += look_at(settings, arguments)
     show(rows, arguments.json, line)
+
+
+def lab_of(folder: Path) -> Settings:
+    """Settings of a lab in ``folder``, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Settings(
+        home=folder / "home", data_root=folder / "data", runs_root=folder / "runs", mlflow_uri=""
+    )
 
 
 def line(row: Row) -> str:
@@ -74,15 +90,12 @@ def line(row: Row) -> str:
     )
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> list[Row]:
-    settings = Settings(
-        home=folder / "home", data_root=folder / "data", runs_root=folder / "runs", mlflow_uri=""
-    )
-    make_lab(settings, arguments.slices, folder)
-    with running_app(settings, folder / "log") as address, running_browser() as browser:
+def measure(settings: Settings, arguments: argparse.Namespace) -> list[Row]:
+    log = settings.home.with_name("log")
+    with running_app(settings, log) as address, running_browser() as browser:
         with watched_page(browser, address) as page:
             whole, near = look(page, address, arguments.slices)
-        memory = app_memory(folder)
+        memory = app_memory(settings)
     rows = [
         ("whole slice in view, median", statistics.median(whole), LONGEST, "s"),
         ("whole slice in view, slowest", max(whole), LONGEST, "s"),
@@ -130,18 +143,19 @@ def wait(page: Any, other_than: str = "") -> dict[str, str]:
     return dict(page.evaluate(_FIND))
 
 
-def app_memory(folder: Path) -> float:
-    """Resident MB of the Streamlit process that was started in ``folder``."""
+def app_memory(settings: Settings) -> float:
+    """Resident MB of the Streamlit process that has these settings."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if "streamlit" in command and str(folder) in process.environ().get("EMSAM_HOME", ""):
+        if "streamlit" in command and process.environ().get("EMSAM_HOME") == str(settings.home):
             return process.memory_info().rss / 1e6
     raise SystemExit("the app is gone")
 
 
-def make_lab(settings: Settings, slices: int, folder: Path) -> None:
+def make_lab(settings: Settings, slices: int) -> None:
     """Volume ``large``, of which every slice is judged, and two runs with masks."""
-    seed = synthesize_volume("seed", folder / "seed" / "volume.zarr", shape=(8, TILE, TILE))
+    drawn = settings.home.with_name("seed") / "volume.zarr"
+    seed = synthesize_volume("seed", drawn, shape=(8, TILE, TILE))
     path = settings.volume_path("large")
     path.parent.mkdir(parents=True)
     info = VolumeInfo("large", (30.0, 6.0, 6.0), splits={"test": (0, slices - 1)})

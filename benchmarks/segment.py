@@ -299,7 +299,7 @@ def dask(arguments: argparse.Namespace, folder: Path) -> list[Row]:
     from dask.distributed import LocalCluster
 
     os.environ["OMP_NUM_THREADS"] = "1"
-    image, _ = volume(folder, 1152, 8)
+    image, _ = volume(folder, 1152, 16)
     params = params_of(arguments)
     torch.manual_seed(0)
     network = build_model(params).eval()
@@ -314,7 +314,7 @@ def dask(arguments: argparse.Namespace, folder: Path) -> list[Row]:
             segment_volume(network, str(image), out, params, Options(dask=address))
             seconds.append(time.perf_counter() - began)
     one, two = seconds
-    name = f"{shown_model(arguments)}, 8×1152²: speed-up by a second Dask worker"
+    name = f"{shown_model(arguments)}, 16×1152²: speed-up by a second Dask worker"
     return [{"name": name, "ours": one / two, "peer": 2.0, "ratio": one / two / 2, "unit": "times"}]
 
 

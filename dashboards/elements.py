@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboards.kept import Kept
 from dashboards.queries import champions, datasets, jobs, registry, runs
 from dashboards.queries.jobs import PrefectUnreachable
 from dashboards.queries.runs import RunRow
@@ -18,7 +19,9 @@ from emsam.errors import InputError, LedgerFailed
 from emsam.settings import Settings
 
 FRESH = 30
-"""Seconds that an answer of MLflow is kept; what a user does here is shown at once."""
+"""Seconds that an answer of MLflow is kept; what a user does here is shown at once.
+
+The list of runs is shown longer than that, while a newer one is fetched."""
 # Okabe & Ito's palette without yellow and black, which vanish on a white or a dark page.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _MARKUP = re.compile(r"([\\`*_\[\]<>$:~|!#&^])")
@@ -29,7 +32,7 @@ def _cached(query: Callable[..., Any]) -> Callable[..., Any]:
     return st.cache_data(query, ttl=FRESH, show_spinner=False, hash_funcs=by_value)
 
 
-list_runs = _cached(runs.list_runs)
+_runs = Kept(runs.list_runs, FRESH)
 score_sets = _cached(runs.score_sets)
 learning_curve = _cached(runs.learning_curve)
 find_champion = _cached(champions.find_champion)
@@ -43,6 +46,25 @@ fine_tune_deployments = _cached(jobs.fine_tune_deployments)
 def forget() -> None:
     """Ask everything anew: something was just changed."""
     st.cache_data.clear()
+    _runs.forget()
+
+
+def list_runs(settings: Settings) -> list[RunRow]:
+    """:func:`dashboards.queries.runs.list_runs`, which takes a second for hundreds of runs."""
+    return _runs.get(settings)
+
+
+def follow_runs(settings: Settings) -> None:
+    """Show the page anew if the runs that it shows were old and others are there by now."""
+    if _runs.is_renewing(settings):
+        _show_newer(list_runs(settings), settings)
+
+
+@st.fragment(run_every="1s")
+def _show_newer(shown: list[RunRow], settings: Settings) -> None:
+    newest = _runs.last(settings)
+    if newest is not None and newest != shown:
+        st.rerun()
 
 
 @contextmanager

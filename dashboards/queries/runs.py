@@ -26,6 +26,7 @@ MOST_RUNS = 1000
 """Newest runs that are listed."""
 MOST_POINTS = 1000
 """Points of one learning curve that are drawn."""
+_OUR_TAGS = ("mlflow.", "emsam.")
 _MEMORY = ("system/gpu_process_peak_memory_megabytes", "system/process_memory_megabytes")
 
 
@@ -60,6 +61,8 @@ class RunRow:
     directory
         Where the run directory was when the run was mirrored; not to be trusted, see
         :func:`local_run`.
+    tags
+        What people tagged it with in MLflow.
     values
         Newest value of each metric.
     scored
@@ -80,6 +83,7 @@ class RunRow:
     started: int
     directory: str
     params: dict[str, str]
+    tags: dict[str, str]
     values: dict[str, float]
     scored: dict[str, str]
     minutes: float | None
@@ -183,6 +187,7 @@ def describe_run(run: Run, twin: bool) -> RunRow:
         started=int(run.info.start_time),
         directory=tags.get("emsam.run_directory", ""),
         params=dict(run.data.params),
+        tags={k: v for k, v in tags.items() if not k.startswith(_OUR_TAGS)},
         values=dict(run.data.metrics),
         scored={k.removeprefix(SCORED): v for k, v in tags.items() if k.startswith(SCORED)},
         minutes=float(tags[SECONDS]) / 60 if SECONDS in tags else None,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import struct
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -140,7 +139,8 @@ def _encode(layer: str, window: np.ndarray, scene: Scene) -> bytes:
             "with ids below 4294967296"
         )
     narrow = not window.size or int(window.max()) < 1 << 16
-    return zlib.compress(np.ascontiguousarray(window, "<u2" if narrow else "<u4"), 1)
+    ids = np.ascontiguousarray(window, "<u2" if narrow else "<u4")
+    return bytes(imagecodecs.deflate_encode(ids, level=1))  # zlib's format, in less time and bytes
 
 
 def pack(header: Mapping[str, Any], tiles: Mapping[Tile, bytes]) -> bytes:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboards.elements import (
     banner,
+    follow_runs,
     interval,
     learning_curve,
     moment,
@@ -35,7 +36,7 @@ def filter_runs(runs: list[RunRow]) -> list[RunRow]:
     runs = _choose(version, "Data version", "version", runs, lambda run: run.digest)
     runs = _choose(model, "Model", "model", runs, lambda run: run.model)
     name, since = st.columns([3, 1])
-    words = name.text_input("Name or parameter contains", key="words", bind="query-params")
+    words = name.text_input("Name, tag or parameter contains", key="words", bind="query-params")
     day = since.date_input("Started since", None, key="since", bind="query-params")
     if words:
         runs = [run for run in runs if _mentions(run, words.lower())]
@@ -58,7 +59,7 @@ def _choose(column, label, key, runs, value, *, anything=True):  # type: ignore[
 
 def _mentions(run: RunRow, words: str) -> bool:
     return words in run.name.lower() or any(
-        words in f"{key}={value}".lower() for key, value in run.params.items()
+        words in f"{key}={value}".lower() for key, value in (run.params | run.tags).items()
     )
 
 
@@ -253,6 +254,7 @@ def show_page(settings: Settings) -> None:
     st.header("Parameters that differ")
     show_params(chosen)
     show_links(chosen, settings)
+    follow_runs(settings)
 
 
 show_page(Settings())

@@ -12,9 +12,11 @@ from unittest.mock import patch
 import pytest
 from streamlit import config
 
+from dashboards.queries.runs import list_runs
 from emsam.data.synthetic import synthesize_volume
 from emsam.errors import NotPromoted
 from emsam.params import load_params
+from emsam.registry.client import open_client
 from emsam.registry.gate import decide
 from emsam.registry.models import register_run
 from emsam.registry.promotion import apply_decision
@@ -62,6 +64,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         evaluate_run(run, volume, "test")
         sync_run(run, settings)
         if name == "first":
+            found = list_runs(settings)[0].run_id
+            open_client(settings).set_tag(found, "night", "shift 7")
             candidate = register_run(run, settings)
             apply_decision(decide(candidate, [(volume, "test")], settings), settings)
     return settings

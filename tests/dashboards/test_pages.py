@@ -138,6 +138,8 @@ def test_a_filter_that_nothing_fits_says_so(in_lab: Settings) -> None:
     app = open_page("compare")
     app.text_input[0].set_value("train.steps=3").run()
     assert len(app.dataframe[0].value) == 1
+    app.text_input[0].set_value("night=Shift").run()
+    assert list(app.dataframe[0].value["run"]) == ["first"]
     app.text_input[0].set_value("no such words").run()
     assert not app.exception
     assert "No run fits" in seen(app)

@@ -173,13 +173,17 @@ def _run_cluster(
 
     left = list(reversed(tasks))
     running: dict[Any, Task] = {}
+    ended = threading.Event()
     try:
         while left or running:
             most = _QUEUED * max(1, sum(client.nthreads().values()))
             while left and len(running) < most:
                 task = left.pop()
-                running[client.submit(do_task, *what, task, pure=False)] = task
-            time.sleep(_POLL)
+                future = client.submit(do_task, *what, task, pure=False)
+                future.add_done_callback(lambda _: ended.set())
+                running[future] = task
+            ended.wait(_POLL)  # or look whether there are new workers
+            ended.clear()
             done = [future for future in running if future.done()]
             finished = [running.pop(future) for future in done if future.status == "finished"]
             watch(finished)
