@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import xxhash
+
 from emsam.errors import InputError
 
 _BLOCK = 1 << 20
@@ -39,6 +41,19 @@ def file_md5(path: Path) -> str:
         while block := stream.read(_BLOCK):
             md5.update(block)
     return md5.hexdigest()
+
+
+def file_xxh3(path: Path) -> str:
+    """``"xxh3:"`` and the hexadecimal 128-bit XXH3 of a file's bytes.
+
+    It tells a changed file from an unchanged one as fast as memory is read; against somebody who
+    forges a file it says nothing.
+    """
+    digest, block = xxhash.xxh3_128(), memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as stream:
+        while length := stream.readinto(block):
+            digest.update(block[:length])
+    return f"xxh3:{digest.hexdigest()}"
 
 
 def file_sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emsam.data.new_store import make_parents, remove_empty
-from emsam.data.readers import Stack, open_stack
+from emsam.data.readers import FileDigest, Stack, open_stack
 from emsam.data.readers.s3 import Remote, fetch, is_remote, list_remote
 from emsam.errors import InputError
 from emsam.locks import try_lock
@@ -41,10 +41,10 @@ class Inputs:
         place = self.places.get(str(location), location)
         return open_stack(place, name=str(location))
 
-    def identity(self, location: Location, stack: Stack) -> str:
+    def identity(self, location: Location, stack: Stack, digest: FileDigest) -> str:
         """Digest of the content: by ETags for what is in S3, so that it need not be fetched."""
         remote = self.remotes.get(str(location))
-        return remote.identity if remote else stack.identity()
+        return remote.identity if remote else stack.identity(digest)
 
 
 def list_remotes(locations: Sequence[Location]) -> dict[str, Remote]:

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from emsam.data import checks
+from emsam.data.digest import file_md5, file_xxh3
 from emsam.data.downloads import Inputs, Location, fetched, list_remotes
 from emsam.data.journal import Journal
+from emsam.data.memory import keeping_memory
 from emsam.data.new_store import Part, drop_part, new_store
-from emsam.data.readers import Stack, VoxelSize, as_unsigned, open_stack
+from emsam.data.readers import FileDigest, Stack, VoxelSize, as_unsigned, open_stack
 from emsam.data.readers.s3 import Remote
 from emsam.data.splits import ZRange, default_splits, parse_splits
 from emsam.data.store import FORMAT, Volume, VolumeInfo, intensity_range, sample_grey
@@ -25,7 +27,7 @@ from emsam.errors import InputError
 from emsam.params import TASKS
 from emsam.progress import Progress
 
-_JOURNAL = 1
+_JOURNAL = 2
 """Goes up when what is kept of a slice, or how a slab is written, changes."""
 
 
@@ -80,7 +82,7 @@ def ingest_volume(
     remotes = list_remotes([source.image, *source.labels.values()])
     if remotes and (kept := _kept(source, remotes, store)) is not None:
         return kept
-    with fetched(remotes, store, progress) as inputs:
+    with fetched(remotes, store, progress) as inputs, keeping_memory():
         return _ingest(name, source, inputs, store, progress)
 
 
@@ -96,9 +98,13 @@ def _ingest(
         depth = image.shape[0]
         splits = _splits(source, depth)
         voxel_size = _voxel_size(source, image)
+        digest = _file_digest(store)
         recipe = _recipe(
-            inputs.identity(source.image, image),
-            {task: inputs.identity(source.labels[task], each) for task, each in labels.items()},
+            inputs.identity(source.image, image, digest),
+            {
+                task: inputs.identity(source.labels[task], each, digest)
+                for task, each in labels.items()
+            },
             voxel_size,
             source.split,
             image.voxel_size if str(source.image) in inputs.remotes else None,
@@ -249,6 +255,12 @@ def _recipe(
     return json.dumps(recipe | ({"image_voxel_size": offered} if offered else {}))
 
 
+def _file_digest(store: Path) -> FileDigest:
+    """How the input of ``store`` was digested; older stores name md5s."""
+    older = store.exists() and '"xxh3:' not in Volume(store).info.source
+    return file_md5 if older else file_xxh3
+
+
 def _kept(source: Source, remotes: Mapping[str, Remote], store: Path) -> Volume | None:
     """The volume that was made from the same objects; no other is replaced. Nothing is fetched.
 
@@ -263,13 +275,15 @@ def _kept(source: Source, remotes: Mapping[str, Remote], store: Path) -> Volume 
     size = source.voxel_size or offered
     if size is None:
         return None
-    names = {task: _identity(where, remotes) for task, where in source.labels.items()}
-    recipe = _recipe(_identity(source.image, remotes), names, size, source.split, offered)
+    digest = _file_digest(store)
+    names = {task: _identity(where, remotes, digest) for task, where in source.labels.items()}
+    image = _identity(source.image, remotes, digest)
+    recipe = _recipe(image, names, size, source.split, offered)
     return existing_volume(store, recipe)
 
 
-def _identity(where: Location, remotes: Mapping[str, Remote]) -> str:
+def _identity(where: Location, remotes: Mapping[str, Remote], digest: FileDigest) -> str:
     if str(where) in remotes:
         return remotes[str(where)].identity
     with where() if callable(where) else open_stack(where) as stack:
-        return stack.identity()
+        return stack.identity(digest)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,20 +16,30 @@ import numpy as np
 import zarr
 
 from emsam.data.halving import halve_image, halve_labels
-from emsam.data.pyramid import (
-    LARGEST_SLAB,
-    codec_settings,
-    create_level,
-    multiscales,
-    shard_of,
-)
+from emsam.data.pyramid import LARGEST_SLAB, create_level, multiscales, our_codecs, shard_of
 from emsam.data.store import VolumeInfo, pyramid_levels
+
+_IN_HAND = 160 << 20
+"""Bytes of the shards that are compressed at a time; each takes two or three times as much."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Voxels (z, y, x) of a slab that one shard holds, and where in which level they belong."""
+
+    key: str
+    level: int
+    rows: slice
+    columns: slice
+    voxels: np.ndarray
 
 
 class VolumeWriter:
     """Writes a volume slice by slice; memory is one slab of a shard's depth, two of small slices.
 
-    The caller gives the path a temporary name and renames it when :meth:`finish` has returned.
+    A slab is kept as the shards that it becomes, of all levels, and written by several threads
+    while the next one is filled. The caller gives the path a temporary name and renames it when
+    :meth:`finish` has returned.
 
     Parameters
     ----------
@@ -56,17 +69,20 @@ class VolumeWriter:
         self._shard = shard_of(plane_bytes)
         self._overlaps = 2 * self.depth * plane_bytes <= LARGEST_SLAB
         keys = [(key, level) for key in self._dtypes for level in range(self._levels)]
-        with zarr.config.set(codec_settings()):
+        with our_codecs():
             self._group = zarr.open_group(path, mode="r+" if begun else "w-", zarr_format=3)
             make = self._go_on if begun else self._create
             self._arrays = {(key, level): make(key, level) for key, level in keys}
         if begun:
             for key, level in keys:
                 _drop_from(path / key / str(level) / "c", begun // self.depth)
-        self._slab: dict[str, np.ndarray] = {}
+        self._path = path
+        self._slab: list[_Block] = []
+        self._busy: list[_Block] = []
+        self._spare: list[list[_Block]] = []
         self._filled = 0
         self._written = begun
-        self._pool = ThreadPoolExecutor()
+        self._pool = ThreadPoolExecutor(self._writers())
         self._pending: list[Future[None]] = []
 
     @property
@@ -100,11 +116,10 @@ class VolumeWriter:
             Whether a slab was full with it. All slices before that slab are written then.
         """
         if not self._slab:
-            shape = (self.depth, *self._shape[1:])
-            self._slab = {key: np.empty(shape, dtype) for key, dtype in self._dtypes.items()}
-        self._slab["image"][self._filled] = image
+            self._slab = self._spare.pop() if self._spare else self._new_slab()
+        self._fill("image", image, halve_image)
         for task, plane in labels.items():
-            self._slab[f"labels/{task}"][self._filled] = plane
+            self._fill(f"labels/{task}", plane, halve_labels)
         self._filled += 1
         if self._filled < self.depth:
             return False
@@ -133,16 +148,42 @@ class VolumeWriter:
         """Wait for what is being written, so that the folder can be removed."""
         self._pool.shutdown(cancel_futures=True)
 
+    def _writers(self) -> int:
+        """Threads that write: one for each core, fewer where shards are large."""
+        largest = max(each.itemsize for each in self._dtypes.values()) * math.prod(self._shard)
+        return max(1, min(os.cpu_count() or 1, _IN_HAND // largest))
+
+    def _new_slab(self) -> list[_Block]:
+        depth, *sides = self._shard
+        blocks = []
+        for (key, level), array in self._arrays.items():
+            for rows, columns in product(
+                *(_parts(whole, side) for whole, side in zip(array.shape[1:], sides, strict=True))
+            ):
+                shape = (depth, rows.stop - rows.start, columns.stop - columns.start)
+                voxels = np.empty(shape, self._dtypes[key])
+                blocks.append(_Block(key, level, rows, columns, voxels))
+        return blocks
+
+    def _fill(self, key: str, plane: np.ndarray, halve: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Put a slice (y, x) and its halves into the slab."""
+        level = 0
+        for block in self._slab:
+            if block.key != key:
+                continue
+            if block.level > level:
+                plane, level = halve(plane), block.level
+            block.voxels[self._filled] = plane[block.rows, block.columns]
+
     def _flush(self) -> None:
         """Give the slab to other threads when the one before is written."""
         self._wait()
-        where = slice(self._written, self._written + self._filled)
         self._pending = [
-            self._pool.submit(self._write, key, slab[: self._filled], where)
-            for key, slab in self._slab.items()
+            self._pool.submit(self._write, block, self._written, self._filled)
+            for block in self._slab
         ]
         self._written += self._filled
-        self._slab, self._filled = {}, 0
+        self._busy, self._slab, self._filled = self._slab, [], 0
         if not self._overlaps:
             self._wait()
 
@@ -150,14 +191,27 @@ class VolumeWriter:
         pending, self._pending = self._pending, []
         for each in pending:
             each.result()
+        if pending:
+            self._spare.append(self._busy)
 
-    def _write(self, key: str, slab: np.ndarray, where: slice) -> None:
-        """All levels of a slab."""
-        halve = halve_image if key == "image" else halve_labels
-        for level in range(self._levels):
-            self._arrays[key, level][where] = slab
-            if level + 1 < self._levels:
-                slab = np.stack([halve(plane) for plane in slab])
+    def _write(self, block: _Block, first: int, count: int) -> None:
+        """Write ``count`` slices of a block from slice ``first`` on: a whole shard."""
+        array = self._arrays[block.key, block.level]
+        array[first : first + count, block.rows, block.columns] = block.voxels[:count]
+        starts = (first, block.rows.start, block.columns.start)
+        number = (start // side for start, side in zip(starts, self._shard, strict=True))
+        _begin_writeback(self._path / array.path / "/".join(["c", *map(str, number)]))
+
+
+def _parts(whole: int, side: int) -> list[slice]:
+    return [slice(start, min(start + side, whole)) for start in range(0, whole, side)]
+
+
+def _begin_writeback(file: Path) -> None:
+    """Have Linux bring a file to the disk from now on, rather than all files at the end."""
+    if hasattr(os, "posix_fadvise") and file.exists():  # a shard of zeros is not stored
+        with file.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _drop_from(chunks: Path, shard: int) -> None:

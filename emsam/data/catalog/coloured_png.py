@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from emsam.data.digest import file_md5
+from emsam.data.digest import file_xxh3
 from emsam.data.readers.content import refuse_other_content
 from emsam.data.readers.folder import in_order
 from emsam.data.readers.png import read_png
-from emsam.data.readers.stack import Stack, reading
+from emsam.data.readers.stack import FileDigest, Stack, reading
 from emsam.errors import InputError
 
 
@@ -46,6 +46,6 @@ class ColouredPngStack(Stack):
         grey = colours[..., 0]
         return np.where(pixels[..., -1] > 0, grey, grey.dtype.type(0)) if alpha else grey
 
-    def identity(self) -> str:
-        """Names and md5 of all files, in order."""
-        return json.dumps([[path.name, file_md5(path)] for path in self._files])
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
+        """Names and digests of all files, in order."""
+        return json.dumps([[path.name, digest(path)] for path in self._files])

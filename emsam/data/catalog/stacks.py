@@ -8,7 +8,8 @@ from itertools import islice
 
 import numpy as np
 
-from emsam.data.readers.stack import Stack
+from emsam.data.digest import file_xxh3
+from emsam.data.readers.stack import FileDigest, Stack
 from emsam.errors import InputError
 
 
@@ -32,9 +33,9 @@ class Derived(Stack):
         )
         self._stacks, self._how = tuple(stacks), how
 
-    def identity(self) -> str:
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
         """What was done, and to what."""
-        return json.dumps([self._how, *(each.identity() for each in self._stacks)])
+        return json.dumps([self._how, *(each.identity(digest) for each in self._stacks)])
 
     def close(self) -> None:
         """Close all stacks."""

@@ -75,7 +75,7 @@ class Checker:
     def prints(self, name: str, splits: Mapping[str, ZRange]) -> Prints:
         """What is compared with other slices."""
         fingerprints = np.stack([each.fingerprint for each in self.slices])
-        checksums = np.array([each.checksum for each in self.slices], np.uint32)
+        checksums = np.array([each.checksum for each in self.slices], np.uint64)
         return Prints(name, fingerprints, splits, checksums)
 
     def findings(

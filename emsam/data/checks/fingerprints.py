@@ -8,6 +8,8 @@ with all others is one matrix product.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 BLOCKS = 32
@@ -25,6 +27,8 @@ In a wide field of thin sections neighbours correlate above ``SAME`` too. The cl
 of the five sets: 0.45 (``fib25_medulla``); the two sections annotated twice: 0.0008.
 """
 
+_BYTES_IN_16_BITS = 257
+
 
 def fingerprint(image: np.ndarray) -> np.ndarray:
     """Block means of ``image`` (y, x), without their mean and of length 1: (≤ 32, ≤ 32) float32.
@@ -34,8 +38,8 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
     rows, columns = (_block_starts(side) for side in image.shape)
     # whole rows first: adding them is quick, and few are left to be cut in columns
     ends = (*rows[1:], image.shape[0])
-    bands = (image[a:b].astype(np.float32) for a, b in zip(rows, ends, strict=True))
-    sums = np.stack([np.add.reduce(band, axis=0) for band in bands])
+    bands = (image[a:b] for a, b in zip(rows, ends, strict=True))
+    sums = np.stack([np.add.reduce(band, axis=0, dtype=_sum_type(band)) for band in bands])
     sums = np.add.reduceat(sums, columns, axis=1, dtype=np.float64)
     height = np.diff(rows, append=image.shape[0])
     width = np.diff(columns, append=image.shape[1])
@@ -80,6 +84,11 @@ def _median_distance(prints: np.ndarray) -> float:
     together = neighbour_correlations(prints)
     together = together[np.isfinite(together)]
     return float(1 - np.median(together)) if together.size else np.inf
+
+
+def _sum_type(band: np.ndarray) -> type[np.number[Any]]:
+    """Type that holds the sums of columns; of few rows of bytes the narrow one is exact, too."""
+    return np.uint16 if band.dtype == np.uint8 and len(band) <= _BYTES_IN_16_BITS else np.float32
 
 
 def _block_starts(side: int) -> np.ndarray:

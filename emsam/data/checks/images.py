@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from emsam.data.checks.finding import Finding, SlicePair, z_ranges
 from emsam.data.checks.fingerprints import fingerprint, neighbour_correlations
@@ -92,7 +92,7 @@ def measure_image(image: np.ndarray) -> SliceImage:
         at_high=np.count_nonzero(image == high) / image.size,
         mean=mean,
         contrast=contrast,
-        checksum=zlib.crc32(np.ascontiguousarray(image).data),
+        checksum=xxhash.xxh3_64_intdigest(np.ascontiguousarray(image).data),
         fingerprint=fingerprint(image),
     )
 

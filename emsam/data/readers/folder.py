@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from emsam.data.digest import file_md5
+from emsam.data.digest import file_xxh3
 from emsam.data.readers.png import png_header, read_png
-from emsam.data.readers.stack import Stack
+from emsam.data.readers.stack import FileDigest, Stack
 from emsam.data.readers.tiff import TIFF_SUFFIXES, open_tiff
 from emsam.errors import InputError
 
@@ -37,11 +37,12 @@ class FolderStack(Stack):
             except Exception as error:
                 raise ValueError(f"{path.name}: {error}") from None
 
-    def identity(self) -> str:
-        """md5 of all names and md5s, in order."""
-        entries = [[path.name, file_md5(path)] for path in self._files]
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
+        """md5 of all names and digests, in order."""
+        entries = [[path.name, digest(path)] for path in self._files]
         text = json.dumps(entries).encode()
-        return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".slices"
+        md5 = hashlib.md5(text, usedforsecurity=False).hexdigest()
+        return f"{'xxh3:' if digest is file_xxh3 else ''}{md5}.slices"
 
 
 def open_folder(folder: Path, name: str) -> FolderStack:

@@ -9,9 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from emsam.data.digest import file_md5
+from emsam.data.digest import file_xxh3
 from emsam.data.readers.content import refuse_other_content
 from emsam.data.readers.stack import (
+    FileDigest,
     Stack,
     VoxelSize,
     reading,
@@ -56,9 +57,9 @@ class Hdf5Stack(Stack):
     def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
         return self._dataset[y, x] if self._dataset.ndim == 2 else self._dataset[z, y, x]
 
-    def identity(self) -> str:
-        """md5 of the file, and the data set."""
-        return f"{file_md5(self._path)}:{self._dataset.name}"
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
+        """Digest of the file, and the data set."""
+        return f"{digest(self._path)}:{self._dataset.name}"
 
     def close(self) -> None:
         """Close the file."""

@@ -14,9 +14,9 @@ import numpy as np
 from mrcfile import utils
 from mrcfile.dtypes import HEADER_DTYPE
 
-from emsam.data.digest import file_md5
+from emsam.data.digest import file_xxh3
 from emsam.data.readers.content import refuse_other_content
-from emsam.data.readers.stack import Stack, VoxelSize, reading
+from emsam.data.readers.stack import FileDigest, Stack, VoxelSize, reading
 from emsam.data.readers.units import voxel_size
 from emsam.errors import InputError
 
@@ -50,9 +50,9 @@ class MrcStack(Stack):
             # a mapping of the whole file would stay in memory as it is read
             yield np.array(np.memmap(self._path, self.dtype, "r", start, self.shape[1:]))
 
-    def identity(self) -> str:
-        """md5 of the file."""
-        return file_md5(self._path)
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
+        """Digest of the file."""
+        return digest(self._path)
 
 
 def open_mrc(path: Path, name: str) -> MrcStack:

@@ -18,7 +18,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from emsam.data.digest import folder_digest
+from emsam.data.digest import file_xxh3, folder_digest
 from emsam.data.readers.chunks import (
     arrays_below,
     missing_chunks,
@@ -28,6 +28,7 @@ from emsam.data.readers.chunks import (
 )
 from emsam.data.readers.stack import (
     LARGEST_CHUNK,
+    FileDigest,
     Stack,
     VoxelSize,
     refuse_large_chunk,
@@ -106,7 +107,7 @@ class N5Stack(Stack):
         array = np.frombuffer(values, self.dtype.newbyteorder(">"))
         return array.reshape((1, *sides)[-3:])
 
-    def identity(self) -> str:
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
         """Digest of all files of the data set."""
         return folder_digest(self._folder)
 

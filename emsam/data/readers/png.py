@@ -9,9 +9,9 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 
-from emsam.data.digest import file_md5
+from emsam.data.digest import file_xxh3
 from emsam.data.readers.content import refuse_other_content
-from emsam.data.readers.stack import Stack
+from emsam.data.readers.stack import FileDigest, Stack
 from emsam.errors import InputError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -59,6 +59,6 @@ class PngStack(Stack):
     def _planes(self, first: int) -> Iterator[np.ndarray]:
         yield read_png(self._path)
 
-    def identity(self) -> str:
-        """md5 of the file."""
-        return file_md5(self._path)
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
+        """Digest of the file."""
+        return digest(self._path)

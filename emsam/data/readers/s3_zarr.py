@@ -21,9 +21,10 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from emsam.data.aws import GONE, aws_errors, open_aws, safe_path
+from emsam.data.digest import file_xxh3
 from emsam.data.readers.chunks import read_json
 from emsam.data.readers.opening import S3
-from emsam.data.readers.stack import reading
+from emsam.data.readers.stack import FileDigest, reading
 from emsam.data.readers.zarr_array import ZarrStack, find_array
 from emsam.data.readers.zarr_metadata import is_array, read_array
 from emsam.errors import InputError
@@ -40,7 +41,7 @@ class S3ZarrStack(ZarrStack):
         with aws_errors(self.name):
             return super()._region(z, y, x)
 
-    def identity(self) -> str:
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
         """Digest of the metadata: that of all chunks would fetch them."""
         return self._digest
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
+from emsam.data.digest import file_xxh3
 from emsam.errors import DamagedInput, InputError, one_line
 
+FileDigest = Callable[[Path], str]
 VoxelSize = tuple[float, float, float]
 """z, y, x in nm."""
 LARGEST_SLICE = 4 << 30
@@ -130,8 +133,14 @@ class Stack(ABC):
         """Slices from ``first`` on as the file has them; any exception means a damaged file."""
 
     @abstractmethod
-    def identity(self) -> str:
-        """A digest of the content: the same for the same voxels from the same files."""
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
+        """A digest of the content: the same for the same voxels from the same files.
+
+        Parameters
+        ----------
+        digest
+            Of a file, where the content is that of files.
+        """
 
     def close(self) -> None:  # noqa: B027  (most have nothing to close)
         """Let go of files."""

@@ -13,9 +13,9 @@ import numpy as np
 import tifffile
 import zarr
 
-from emsam.data.digest import file_md5
+from emsam.data.digest import file_xxh3
 from emsam.data.readers.content import refuse_other_content
-from emsam.data.readers.stack import Stack, reading
+from emsam.data.readers.stack import FileDigest, Stack, reading
 from emsam.data.readers.tiff_voxel_size import tiff_voxel_size
 from emsam.errors import InputError
 
@@ -65,9 +65,9 @@ class TiffStack(Stack):
         start = int(self._file.series[0].dataoffset or 0) + z * step
         return np.memmap(self._path, dtype, "r", start, self.shape[1:])
 
-    def identity(self) -> str:
-        """md5 of the file."""
-        return file_md5(self._path)
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
+        """Digest of the file."""
+        return digest(self._path)
 
     def close(self) -> None:
         """Close the file."""

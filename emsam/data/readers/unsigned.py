@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from emsam.data.readers.stack import Stack
+from emsam.data.digest import file_xxh3
+from emsam.data.readers.stack import FileDigest, Stack
 from emsam.errors import InputError
 
 
@@ -44,9 +45,9 @@ class UnsignedStack(Stack):
             )
         return plane.astype(self.dtype)
 
-    def identity(self) -> str:
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
         """That of the stack."""
-        return self._stack.identity()
+        return self._stack.identity(digest)
 
     def close(self) -> None:
         """Close the stack."""

@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 from zarr.abc.store import Store
 
-from emsam.data.digest import folder_digest
+from emsam.data.digest import file_xxh3, folder_digest
 from emsam.data.readers.chunks import (
     arrays_below,
     missing_chunks,
@@ -21,7 +21,14 @@ from emsam.data.readers.chunks import (
     refuse_truncated_chunk,
 )
 from emsam.data.readers.ome_zarr import full_resolution, ome_axes, spatial_axes
-from emsam.data.readers.stack import SLAB_BYTES, Stack, reading, refuse_large_chunk, slabs
+from emsam.data.readers.stack import (
+    SLAB_BYTES,
+    FileDigest,
+    Stack,
+    reading,
+    refuse_large_chunk,
+    slabs,
+)
 from emsam.data.readers.zarr_metadata import ZarrArray, is_array, read_array
 
 
@@ -114,7 +121,7 @@ class ZarrStack(Stack):
             for x in range(0, width, x_step):
                 yield slice(y, min(y + y_step, height)), slice(x, min(x + x_step, width))
 
-    def identity(self) -> str:
+    def identity(self, digest: FileDigest = file_xxh3) -> str:
         """Digest of all files of the array."""
         return folder_digest(self._folder)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import zarr
 
 from emsam.data.digest import file_md5, folder_digest
 from emsam.data.ingest import Source, ingest_volume
+from emsam.data.readers import open_stack
 from emsam.errors import InputError
 from tests.unit.data.conftest import VOXEL
 
@@ -158,10 +160,25 @@ def test_another_source_does_not_replace_a_volume(
     assert tree_of(store.parent) == before
 
 
-def test_a_store_made_before_there_were_other_formats_is_kept(source: Source, store: Path) -> None:
-    md5s = [file_md5(Path(path)) for path in (source.image, source.labels["neurites"])]
+@pytest.mark.parametrize("kind", ["tiff", "folder", "hdf5"])
+def test_a_store_that_names_the_md5_of_its_files_is_kept(
+    kind: str, source: Source, store: Path, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    image = source.image if kind == "tiff" else write_as(kind, tmp_path / kind, grey_stack)
+    given = Source(image, source.labels, VOXEL)
+    ingest_volume("ca1", given, store)
+    with open_stack(image) as grey, open_stack(source.labels["neurites"]) as ids:
+        md5s = [each.identity(file_md5) for each in (grey, ids)]
+    assert all(re.fullmatch(r"[0-9a-f]{32}(\.slices|:/volumes/raw)?", each) for each in md5s)
     recipe = {"image": md5s[0], "labels": {"neurites": md5s[1]}, "voxel_size": VOXEL, "split": ""}
-    assert ingest_volume("ca1", source, store).info.source == json.dumps(recipe)
+    group = zarr.open_group(store, mode="r+")
+    group.attrs["emsam"] = group.attrs["emsam"] | {"source": json.dumps(recipe)}
+    before = folder_digest(store)
+    ingest_volume("ca1", given, store)
+    assert folder_digest(store) == before
+    tifffile.imwrite(source.labels["neurites"], grey_stack, photometric="minisblack")
+    with pytest.raises(InputError, match="made from other input"):
+        ingest_volume("ca1", given, store)
 
 
 @pytest.mark.parametrize("kind", ["folder", "hdf5"])
