@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from emsam.quiet import QUIET_ENVIRONMENT
+from tests.warm_start import run_warm
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell's background job ignores Ctrl-C, and so would every command that a test interrupts
@@ -65,13 +66,7 @@ class Laboratory:
 
     def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         """Run an ``emsam`` command and require its exit status."""
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.path,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
+        done = run_warm("emsam.cli", list(arguments), self.path, self.environment)
         assert done.returncode == status, f"{arguments}: {done.stdout}\n{done.stderr}"
         return done
 

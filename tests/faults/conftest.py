@@ -25,6 +25,7 @@ from emsam.train.run_directory import RunDirectory
 from tests.conftest import Laboratory, make_laboratory, overrides
 from tests.flows.conftest import prefect_api, synthesize
 from tests.waiting import PATIENCE, wait_for
+from tests.warm_start import run_warm
 
 __all__ = ["prefect_api"]
 
@@ -54,11 +55,15 @@ class Job:
     items: tuple[str, ...] = JOB
 
     @property
+    def places(self) -> dict[str, str]:
+        return {"EMSAM_RUNS_ROOT": str(self.path / "runs"), "EMSAM_SYNC_SECONDS": "1"}
+
+    @property
     def environment(self) -> dict[str, str]:
-        places = {"EMSAM_RUNS_ROOT": str(self.path / "runs"), "FAULT_FOLDER": str(self.path)}
+        """What a job needs that may have a fault in it."""
         path = os.pathsep.join(filter(None, [str(INJECTED), os.environ.get("PYTHONPATH", "")]))
-        home = {"PREFECT_HOME": str(self.path / "prefect"), "PYTHONPATH": path}
-        return self.lab.environment | home | places | {"EMSAM_SYNC_SECONDS": "1"} | self.settings
+        home = {"PREFECT_HOME": str(self.path / "prefect"), "FAULT_FOLDER": str(self.path)}
+        return self.lab.environment | home | {"PYTHONPATH": path} | self.places | self.settings
 
     @property
     def options(self) -> list[str]:
@@ -82,10 +87,8 @@ class Job:
             )  # fmt: skip
 
     def emsam(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.lab.command(*words), cwd=self.lab.path, env=self.environment,
-            capture_output=True, text=True,
-        )  # fmt: skip
+        here = self.lab.environment | self.places | self.settings
+        done = run_warm("emsam.cli", list(words), self.lab.path, here)
         assert done.returncode == status, f"{words}: {done.stdout}\n{done.stderr}"
         return done
 
