@@ -74,7 +74,7 @@ def test_the_checkout_stays_clean_and_the_version_can_be_fetched(finished: Finis
 
 
 def test_no_secret_is_kept_or_said(finished: Finished, prefect_home: Path) -> None:
-    assert finished.said.count("EMSAM_NOTIFY: address 1 did not take") == 2  # it was used
+    assert "EMSAM_NOTIFY: address 1 did not take" in finished.said  # they were used
     for name in ("runs", ".emsam/mlflow.db", ".emsam/artifacts", ".emsam/ledger.db", ".git"):
         assert (finished.lab.path / name).exists(), name
     assert (prefect_home / "prefect.db").stat().st_size > 0
