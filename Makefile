@@ -12,7 +12,7 @@ WITH_WHEELS = UV_FIND_LINKS="$$($(BIN)/pip config get global.find-links 2>/dev/n
 # three workers fill two cores.
 BY_FILE = --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-fast dashboard bench docs lint lock
+.PHONY: demo test test-fast dashboard bench docs lint lock audit fuzz
 
 demo: $(READY)
 	@$(BIN)/emsam data synthetic demo
@@ -59,3 +59,12 @@ lock:
 	$(WITH_WHEELS) $(BIN)/uv pip compile --quiet --all-extras --python-version 3.11 \
 		--no-annotate --no-header --output-file requirements.lock pyproject.toml
 	@sed -i 's/+cpu$$//' requirements.lock
+
+# Known vulnerabilities of what is locked, where https://api.osv.dev can be reached.
+audit: $(READY)
+	@$(BIN)/uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip \
+		--vulnerability-service osv
+
+# Some 22,000 mutated files; docs/security.md says what is looked for.
+fuzz: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.fuzz --cases 1300

@@ -3,6 +3,10 @@
 Without it some of them wait for a server far away before they start.
 """
 
+from __future__ import annotations
+
+import logging
+
 QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -11,3 +15,10 @@ QUIET_ENVIRONMENT = {
     "DVC_NO_ANALYTICS": "true",
     "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
 }
+
+
+def silence(library: str) -> None:
+    """Keep a library's log from the terminal, where nobody has asked for it; errors still raise."""
+    log = logging.getLogger(library)
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Laboratory:
 
     path: Path
     prefect_api: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Added to the environment of each command."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -59,7 +61,7 @@ class Laboratory:
         server = {"PREFECT_API_URL": self.prefect_api} if self.prefect_api else {}
         # two workers share two cores: threads that wait for each other would double the time
         quick = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-        return clean | QUIET_ENVIRONMENT | server | quick
+        return clean | QUIET_ENVIRONMENT | server | quick | self.variables
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "emsam.cli", *arguments]

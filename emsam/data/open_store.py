@@ -64,7 +64,9 @@ def damaged(path: Path, what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:  # every codec has its own exception
+    except BaseException as error:  # every codec has its own exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise  # Rust's is none of Python's
         raise DamagedInput(
             f"{path}: {what} cannot be read ({one_line(error)}); it is truncated or damaged, copy "
             "it again"

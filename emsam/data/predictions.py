@@ -19,10 +19,7 @@ import numpy as np
 import zarr
 
 from emsam.data.halving import halve_labels
-<<<<<<< HEAD
 from emsam.data.open_store import open_store, read_part
-=======
->>>>>>> e9b439e656b79d19a66de4e0e0304dc1232d2f4e
 from emsam.data.pyramid import create_level, multiscales, our_codecs, shard_of
 from emsam.data.store import pyramid_levels
 from emsam.errors import InputError

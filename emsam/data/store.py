@@ -20,10 +20,7 @@ import numpy as np
 import zarr
 from pydantic import TypeAdapter
 
-<<<<<<< HEAD
 from emsam.data.open_store import damaged, open_store, read_part
-=======
->>>>>>> e9b439e656b79d19a66de4e0e0304dc1232d2f4e
 from emsam.data.pyramid import our_codecs
 from emsam.data.splits import SPLIT_NAMES, ZRange
 from emsam.errors import InputError
@@ -157,15 +154,9 @@ class Volume:
         """
         name = f"{what}/{level}"
         if name not in self._opened:
-<<<<<<< HEAD
             with our_codecs(), damaged(self.path, what):
                 self._opened[name] = self._group[name]  # it reads several times as fast, too
         return read_part(self.path, self._opened[name], z, rows, columns)
-=======
-            with our_codecs():  # it reads several times as fast, too
-                self._opened[name] = self._group[name]
-        return np.asarray(self._opened[name][z, rows, columns])
->>>>>>> e9b439e656b79d19a66de4e0e0304dc1232d2f4e
 
     def labels(self, task: str, z: int) -> np.ndarray:
         """Instance ids of slice ``z``: unsigned integers of shape (y, x)."""

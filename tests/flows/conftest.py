@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from tests.canaries import CANARIES
 from tests.conftest import Laboratory, make_laboratory, overrides
 
 
@@ -25,6 +27,7 @@ class Finished:
 
     lab: Laboratory
     report: dict[str, Any]
+    said: str
 
     @property
     def run(self) -> Path:
@@ -61,9 +64,15 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Database and log of the Prefect server."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def prefect_api(prefect_home: Path) -> Iterator[str]:
     """Address of a real Prefect server on SQLite."""
-    home = tmp_path_factory.mktemp("prefect")
+    home = prefect_home
     port = free_port()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
     with (home / "server.log").open("wb") as log:
@@ -98,5 +107,7 @@ def _wait_until_healthy(api: str, server: subprocess.Popen[bytes]) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Finished:
     lab = make_laboratory(tmp_path_factory.mktemp("finished"))
     lab.prefect_api = prefect_api
+    lab.variables = CANARIES
     synthesize(lab)
-    return Finished(lab, lab.json("pipeline", "--data", "tiny", *overrides()))
+    done = lab.run("pipeline", "--data", "tiny", *overrides(), "--json")
+    return Finished(lab, json.loads(done.stdout), done.stdout + done.stderr)

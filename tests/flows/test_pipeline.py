@@ -12,6 +12,7 @@ import tifffile
 import zarr
 from prefect.logging import disable_run_logger
 
+from tests.canaries import CANARY, holders
 from tests.conftest import make_laboratory, overrides
 from tests.flows.conftest import Finished, run_after, synthesize
 
@@ -87,6 +88,15 @@ def test_the_checkout_stays_clean_and_the_version_can_be_fetched(finished: Finis
     assert lab.git("tag", "--list") == "data/tiny/v1"
     (version,) = lab.json("data", "log", "tiny")
     assert version["digest"] == finished.report["digest"]
+
+
+def test_no_secret_is_kept_or_said(finished: Finished, prefect_home: Path) -> None:
+    assert "EMSAM_NOTIFY: address 1 did not take" in finished.said  # they were used
+    for name in ("runs", ".emsam/mlflow.db", ".emsam/artifacts", ".emsam/ledger.db", ".git"):
+        assert (finished.lab.path / name).exists(), name
+    assert (prefect_home / "prefect.db").stat().st_size > 0
+    assert holders(finished.lab.path) + holders(prefect_home) == []
+    assert CANARY not in finished.said
 
 
 def test_a_second_pipeline_repeats_nothing(finished: Finished) -> None:

@@ -371,7 +371,7 @@ def _zip(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
         info.external_attr = rng.choice((0o120777, 0o060777, 0o010777, 0o4777)) << 16
     elif what == 2:
         data, info.compress_type = bytes(1 << 24), zipfile.ZIP_DEFLATED
-    elif what == 3:
+    elif what == 3 and len(data) < 1 << 12:
         members += [members[which]] * rng.choice((1, 3, 500))
     else:
         data = mutate_content(info.filename, data, others, rng)

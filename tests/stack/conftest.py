@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,7 @@ LONGER = (f"train.steps={STEPS}", "train.batch_size=4", "train.checkpoint_every=
 
 @dataclass
 class Stack(Laboratory):
-    """A laboratory whose commands find the stack; ``variables`` are added to each."""
-
-    variables: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return super().environment | self.variables
+    """A laboratory whose commands find the stack."""
 
     def services(self, *arguments: str) -> dict[str, dict[str, Any]]:
         """Rows of ``emsam status``, or of another command, by name."""

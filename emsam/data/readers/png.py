@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from emsam.data.digest import file_xxh3
 from emsam.data.readers.content import refuse_other_content
 from emsam.data.readers.stack import FileDigest, Stack
 from emsam.errors import InputError
+from emsam.quiet import silence
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PACKED_MOST = 1100
@@ -54,9 +54,7 @@ def png_header(path: Path, name: str) -> tuple[tuple[int, int], np.dtype[np.gene
 
 def read_png(path: Path) -> np.ndarray:
     """Pixels of a grey PNG; the codec's exceptions pass."""
-    log = logging.getLogger("imagecodecs")
-    if not log.handlers:  # it would print a line for each chunk that it passes over
-        log.addHandler(logging.NullHandler())
+    silence("imagecodecs")  # it would print a line for each chunk that it passes over
     return np.asarray(imagecodecs.png_decode(path.read_bytes()))
 
 

@@ -15,9 +15,10 @@ import zarr
 
 from emsam.data.digest import file_xxh3
 from emsam.data.readers.content import refuse_other_content
-from emsam.data.readers.stack import FileDigest, Stack, reading
+from emsam.data.readers.stack import FileDigest, Stack, reading, refuse_large_chunk
 from emsam.data.readers.tiff_voxel_size import tiff_voxel_size
 from emsam.errors import InputError
+from emsam.quiet import silence
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
@@ -87,6 +88,7 @@ def open_tiff(path: Path, name: str) -> TiffStack:
         differ.
     """
     refuse_other_content(path, name)
+    silence("tifffile")  # it would print a line for each tag that it does not know
     file = None
     try:
         with reading(name, "TIFF"), _nothing_tolerated():
@@ -159,6 +161,8 @@ def _refuse_truncated(path: Path, name: str, file: tifffile.TiffFile, stack: Sta
                 f"{name}: slice {z} is missing or in another file; give all slices in one file, "
                 "or a folder of single slices"
             )
+        if (described := page.keyframe) is not None and described.is_tiled:
+            refuse_large_chunk(name, described.chunks, stack.dtype)
         ends = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
         if max(ends, default=0) > size:
             raise InputError(

@@ -5,6 +5,7 @@ zarr would allocate what they ask for, and a v2 array may name a codec that unpi
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ _CODECS_2 = {
     "blosc", "zlib", "gzip", "zstd", "lz4", "lzma", "bz2", "delta", "shuffle", "crc32", "crc32c",
     "adler32", "fletcher32", "jenkins_lookup3", "bitround", "fixedscaleoffset", "quantize",
 }  # fmt: skip
+_MOST_IN_SHARD = 1 << 22
+"""Chunks in a shard beyond which it is refused: the list of them is read whole."""
 _DTYPE_3 = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 _DTYPE_2 = re.compile(r"[<>|](b1|[ui][1248]|f[248])")
 
@@ -129,6 +132,14 @@ def _agreeing(array: ZarrArray, name: str) -> ZarrArray:
         raise InputError(
             f"{name}: shape {array.shape} and chunks {array.chunk} have different axes; "
             "it is damaged"
+        )
+    inside = math.prod(
+        max(1, a // max(1, b)) for a, b in zip(array.stored, array.chunk, strict=True)
+    )
+    if inside > _MOST_IN_SHARD:
+        raise InputError(
+            f"{name}: shards of {array.stored} in chunks of {array.chunk}, more than "
+            f"{_MOST_IN_SHARD:,} in each; it is damaged, or write it again with smaller shards"
         )
     return array
 

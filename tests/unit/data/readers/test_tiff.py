@@ -309,3 +309,16 @@ def test_a_slice_is_held_at_a_time(tmp_path: Path) -> None:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
         assert peak < 8 * 256 * 256, path
+
+
+def test_a_tile_that_would_fill_the_memory_is_refused(
+    write_tiff: Callable[..., Path], grey_stack: np.ndarray
+) -> None:
+    path = write_tiff("em.tif", grey_stack, tile=(16, 16))
+    with tifffile.TiffFile(path) as file:
+        tags = [page.tags[name] for page in file.pages for name in ("TileWidth", "TileLength")]
+    content = bytearray(path.read_bytes())
+    for tag in tags:
+        content[tag.valueoffset : tag.valueoffset + 2] = b"\xf0\xff"
+    path.write_bytes(content)
+    assert "write it again with smaller chunks" in refusal(path)

@@ -369,3 +369,12 @@ def test_a_link_that_leads_out_is_not_followed(
     chunk.symlink_to("other")
     with open_stack(path, whole=whole) as found:
         found.region(0, slice(0, 4), slice(0, 4))
+
+
+def test_a_shard_of_chunks_beyond_all_bounds_is_refused(
+    tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    path = write(tmp_path / "em.zarr", grey_stack, shards=(4, 16, 16))
+    grid = {"name": "regular", "configuration": {"chunk_shape": [1 << 40, 1 << 20, 16]}}
+    change(path / "zarr.json", chunk_grid=grid)
+    assert "smaller shards" in refusal(path)
