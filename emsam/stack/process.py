@@ -80,16 +80,18 @@ def stop(running: RunningService, grace: float, number: signal.Signals = signal.
 
 
 def end_left_over(service: Service, running: RunningService) -> None:
-    """End what a killed service left: its session, and whatever works in its folder."""
-    end([*session(running), *_working_in(service.folder)], service.grace)
+    """End what a killed service left: its session, and its program wherever in its folder."""
+    end([*session(running), *_working_for(service)], service.grace)
 
 
-def _working_in(folder: Path | None) -> list[psutil.Process]:
-    """Live processes whose current folder is ``folder``; PostgreSQL's each lead a session."""
+def _working_for(service: Service) -> list[psutil.Process]:
+    """Live processes of a service's program in its folder; PostgreSQL's each lead a session."""
     found = []
-    for process in psutil.process_iter() if folder else ():
+    for process in psutil.process_iter() if service.folder else ():
         with suppress(psutil.Error):
-            if process.cwd() == str(folder) and _lives(process):
+            here = process.cwd() == str(service.folder)
+            ours = Path(process.exe()).name == Path(service.command[0]).name
+            if here and ours and _lives(process):
                 found.append(process)
     return found
 

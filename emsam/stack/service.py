@@ -34,7 +34,7 @@ class Service:
     user
         Account that it runs as; empty for our own.
     folder
-        Where it runs; empty for the current folder. What runs there belongs to it.
+        Where it runs; ``None`` for the current folder.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -27,6 +28,9 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print("ready", child.pid, flush=True)
 time.sleep(600)
 """
+DETACHED = PARENT.replace(
+    'time.sleep(600)"]', 'time.sleep(600)"], start_new_session=True, cwd=FOLDER'
+)
 STUBBORN = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -144,3 +148,24 @@ def test_a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_one_line()
         server.server_close()
     with pytest.raises(StackFailed, match="refused"):
         ask("GET", url)
+
+
+def test_a_child_in_a_session_of_its_own_is_left_over_and_a_shell_beside_it_is_not(
+    tmp_path: Path,
+) -> None:
+    """PostgreSQL's processes each lead a session, and outlive their server for a moment."""
+    running = started(tmp_path, DETACHED.replace("FOLDER", repr(str(tmp_path))))
+    child = psutil.Process(int(Path(running.log).read_text().split()[1]))
+    other = subprocess.Popen(["sleep", "600"], cwd=tmp_path)
+    os.kill(running.pid, signal.SIGKILL)
+    while running.is_alive():
+        time.sleep(0.05)
+    made = replace(service("-c", ""), folder=tmp_path, command=(child.exe(),))
+    try:
+        os.kill(child.pid, 0)
+        process.end_left_over(made, running)
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
