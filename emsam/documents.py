@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import math
 import os
 import shutil
+import socket
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from emsam.errors import InputError, one_line
 
 _LARGEST_DOCUMENT = 256 << 20
+_HOST = socket.gethostname()
 
 
 def finite_or_none(tree: Any) -> Any:
@@ -43,10 +48,26 @@ def document_digest(document: Any) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text)
-    temporary.replace(path)
+    """Write a file so that a reader sees the old text or the new one, never a part.
+
+    Nothing is left beside it if that fails; what a writer on this host left who was killed goes.
+    """
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _drop_parts(path)
+
+
+def _drop_parts(path: Path) -> None:
+    """Remove what writers of a file left that do not live any more."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(_HOST)}.*.part"):
+        pid = part.name.removesuffix(".part").rpartition(".")[2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            part.unlink(missing_ok=True)
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
 
 from emsam.credentials import mlflow_client_environment
 from emsam.quiet import QUIET_ENVIRONMENT
@@ -40,4 +41,11 @@ def experiment_id(client: MlflowClient, settings: Settings) -> str:
         return str(experiment.experiment_id)
     served = bool(settings.mlflow_uri) or settings.is_team  # its server says where artifacts go
     root = None if served else settings.artifact_root
-    return str(client.create_experiment(settings.experiment, artifact_location=root))
+    try:
+        return str(client.create_experiment(settings.experiment, artifact_location=root))
+    except MlflowException as error:
+        # another was quicker, or the answer was lost and MLflow's client asked again
+        experiment = client.get_experiment_by_name(settings.experiment)
+        if experiment is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(experiment.experiment_id)

@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from emsam.data.digest import file_sha256
 from emsam.errors import InputError
+from emsam.locks import hold_lock
 from emsam.model.package import load_network, package_digest
 from emsam.params import TASKS, Params, dump_params
 from emsam.registry.client import open_client
@@ -50,10 +51,17 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
         slices it was trained.
     """
     client = open_client(settings)
-    checkpoint = run.judged_checkpoint()
     run_id = find_run(client, run, settings)
     if run_id is None:
         raise InputError(f"{run.path}: not in MLflow yet; run 'emsam registry sync {run.path}'")
+    with hold_lock(run.path / ".register.lock"):  # else two could make a version each
+        return _register(client, run, run_id, settings)
+
+
+def _register(
+    client: MlflowClient, run: RunDirectory, run_id: str, settings: Settings
+) -> ModelVersion:
+    checkpoint = run.judged_checkpoint()
     weights = checkpoint / "model.safetensors"
     digest = file_sha256(weights)
     params = run.model_params()
@@ -61,11 +69,10 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
     name = settings.model_name(params.task)
     inputs = run.inputs()
     learned = training_tag(inputs)
-    for known in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
-        if known.tags.get("emsam.package") == identity:
-            if TAG not in known.tags:  # registered before there was this tag
-                client.set_model_version_tag(name, known.version, TAG, learned)
-            return client.get_model_version(name, known.version)
+    if known := _only_version(client, name, run_id, identity):
+        if TAG not in known.tags:  # registered before there was this tag
+            client.set_model_version_tag(name, known.version, TAG, learned)
+        return client.get_model_version(name, known.version)
     folder = f"model-{identity[:12]}"
     with tempfile.TemporaryDirectory() as temporary:
         package = Path(temporary) / folder
@@ -74,7 +81,7 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
         (package / CARD).write_text(card)
         client.log_artifacts(run_id, str(package), folder)
     _ensure_name(client, name)
-    return client.create_model_version(
+    made = client.create_model_version(
         name,
         source=f"runs:/{run_id}/{folder}",
         run_id=run_id,
@@ -89,6 +96,24 @@ def register_run(run: RunDirectory, settings: Settings) -> ModelVersion:
             "emsam.git_commit": inputs["git"]["commit"] or "",
         },
     )
+    return _only_version(client, name, run_id, identity) or made
+
+
+def _only_version(
+    client: MlflowClient, name: str, run_id: str, identity: str
+) -> ModelVersion | None:
+    """The first version of a package; others of the same go.
+
+    A request whose answer was lost, as when the server is killed, is sent again by MLflow's client,
+    which makes two of them. Only the first is ever judged.
+    """
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    same = [each for each in found if each.tags.get("emsam.package") == identity]
+    same.sort(key=lambda each: int(each.version))
+    for each in same[1:]:
+        if "emsam.decision_sha256" not in each.tags:
+            client.delete_model_version(name, each.version)
+    return same[0] if same else None
 
 
 def find_version(reference: str, settings: Settings) -> ModelVersion:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunInfo, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunInfo, RunTag
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from emsam.documents import write_whole
@@ -26,6 +26,8 @@ SCORED = "emsam.scored."
 """Tag ``emsam.scored.<data>.<split>``: the data set version of a run's scores on a split."""
 SECONDS = "emsam.seconds"
 """Tag: time that a run was trained."""
+_TRIAL = "emsam.trial"
+"""Tag of a nested run: the trial that it is."""
 _BATCH = 900
 """Metrics of one request; MLflow takes 1000."""
 _STATUS = {DONE: "FINISHED", FAILED: "FAILED"} | dict.fromkeys((NEW, *ACTIVE), "RUNNING")
@@ -63,12 +65,18 @@ def _sync_progress(client: MlflowClient, run: RunDirectory, settings: Settings) 
 
 def find_run(client: MlflowClient, run: RunDirectory, settings: Settings) -> str | None:
     """MLflow run id of a run directory, if it was mirrored."""
+    found = _runs_of(client, run, settings)
+    return found[0] if found else None
+
+
+def _runs_of(client: MlflowClient, run: RunDirectory, settings: Settings) -> list[str]:
+    """Ids of the MLflow runs with the key of a run directory, the one that counts first."""
     found = client.search_runs(
         [experiment_id(client, settings)],
         f"tags.`emsam.key` = '{run.inputs()['id']}'",
-        max_results=1,
+        order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
     )
-    return str(found[0].info.run_id) if found else None
+    return [str(each.info.run_id) for each in found]
 
 
 def running_runs(settings: Settings) -> list[tuple[str, Path, str]]:
@@ -87,9 +95,17 @@ def running_runs(settings: Settings) -> list[tuple[str, Path, str]]:
 
 
 def _find_or_create(client: MlflowClient, run: RunDirectory, settings: Settings) -> str:
-    run_id = find_run(client, run, settings)
-    if run_id is not None:
-        return run_id
+    if not (known := _runs_of(client, run, settings)):
+        _create(client, run, settings)
+        known = _runs_of(client, run, settings)
+    for other in known[1:]:
+        # a request whose answer was lost, as when the server is killed, is sent again by MLflow's
+        # client, which makes two of them
+        client.delete_run(other)
+    return known[0]
+
+
+def _create(client: MlflowClient, run: RunDirectory, settings: Settings) -> None:
     inputs, params = run.inputs(), run.params()
     tags = {
         "emsam.key": inputs["id"],
@@ -100,8 +116,7 @@ def _find_or_create(client: MlflowClient, run: RunDirectory, settings: Settings)
         "emsam.data_digest": inputs["data"][0]["digest"],
         "mlflow.source.git.commit": inputs["git"]["commit"] or "",
     }
-    created = client.create_run(experiment_id(client, settings), tags=tags, run_name=run.name)
-    return str(created.info.run_id)
+    client.create_run(experiment_id(client, settings), tags=tags, run_name=run.name)
 
 
 def _describe(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
@@ -184,15 +199,20 @@ def _sync_trials(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
     if not new:
         return
     parent = client.get_run(run_id).info
-    found = client.search_runs(
-        [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'", max_results=10_000
-    )
-    known = {each.data.tags.get("emsam.trial") for each in found}
+    known = {each.data.tags.get(_TRIAL) for each in _nested(client, parent)}
     for line in new:
         identity = f"{line['study']}/{line['trial']}"
         if identity not in known:
             _log_trial(client, parent, line, identity)
+    for each in _nested(client, parent):
+        if _TRIAL not in each.data.tags:  # was cut short, or its answer was lost
+            client.delete_run(each.info.run_id)
     memory.remember_trials(run_id, len(trials))
+
+
+def _nested(client: MlflowClient, parent: RunInfo) -> list[Run]:
+    wanted = f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
+    return list(client.search_runs([parent.experiment_id], wanted, max_results=10_000))
 
 
 def _log_trial(client: MlflowClient, parent: RunInfo, line: dict[str, Any], identity: str) -> None:
@@ -204,7 +224,7 @@ def _log_trial(client: MlflowClient, parent: RunInfo, line: dict[str, Any], iden
         run_id,
         metrics=[Metric(f"tuning/{line['metric']}", line["value"], line["at"], line["trial"])],
         params=[Param(f"segment.{k}", json.dumps(v)) for k, v in line["segment"].items()],
-        tags=[RunTag("emsam.trial", identity)],
+        tags=[RunTag(_TRIAL, identity)],
     )
     client.set_terminated(run_id)
 

@@ -97,12 +97,22 @@ def _bring_up(names: list[str], settings: Settings, say: Say) -> None:
         running = read_state(settings.home).services.get(service.name)
         if not (running and running.is_alive()):
             say(f"starting {service.name}")
-            _remember(settings.home, service.name, process.start(service, _logs(settings)))
+            _start(service, settings)
     for service in services:
         running = read_state(settings.home).services[service.name]
         process.wait_until_well(service, running)
         if not running.ready:
             _remember(settings.home, service.name, replace(running, ready=True))
+
+
+def _start(service: Service, settings: Settings) -> None:
+    """Start a service and remember it; one that cannot be remembered is not left behind."""
+    running = process.start(service, _logs(settings))
+    try:
+        _remember(settings.home, service.name, running)
+    except BaseException:
+        process.stop(running, service.grace)
+        raise
 
 
 def _prepare(api: PrefectApi, settings: Settings, say: Say) -> None:

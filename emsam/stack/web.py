@@ -7,6 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from emsam.errors import StackFailed
@@ -28,7 +29,7 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=QUICK) as reply:
             return 200 <= reply.status < 300
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return False
 
 
@@ -58,7 +59,7 @@ def ask(method: str, url: str, document: Any = None, auth: str = "") -> Any:
             with urllib.request.urlopen(request, timeout=PATIENT) as reply:
                 text = reply.read()
             return json.loads(text) if text else None
-        except OSError as error:
+        except (OSError, HTTPException) as error:  # the latter: it died in the middle of an answer
             code = error.code if isinstance(error, urllib.error.HTTPError) else None
             if code == _ABSENT:
                 raise NotThere(url) from None

@@ -11,12 +11,21 @@ OPEN, SHUT, MUTE = "open", "shut", "mute"
 
 
 class Door:
-    """Forwards TCP from a port of its own to ``port``."""
+    """Forwards TCP from a port of its own to ``port``.
+
+    Attributes
+    ----------
+    lose
+        The answer to the next request in which these bytes are is lost, as when a server dies
+        between a commit and its answer; empty loses nothing.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = port
         self._mode = SHUT
         self._sockets: set[socket.socket] = set()
+        self._lost: set[socket.socket] = set()
+        self.lose = b""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -52,8 +61,11 @@ class Door:
     def _pump(self, source: socket.socket, sink: object, other: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                if sink is _cut:  # the request was answered; nobody hears it
+                if sink is _cut or source in self._lost:  # it was answered; nobody hears it
                     break
+                if self.lose and self.lose in data:
+                    self.lose = b""
+                    self._lost.add(other)
                 sink(data)  # type: ignore[operator]
         for each in (source, other):
             _cut(each)

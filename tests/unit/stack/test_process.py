@@ -17,7 +17,8 @@ import pytest
 
 from emsam.errors import InputError, StackFailed
 from emsam.services import RunningService, StackState, address_of, read_state, write_state
-from emsam.stack import process
+from emsam.settings import Settings
+from emsam.stack import process, stack
 from emsam.stack.service import Service
 from emsam.stack.web import NotThere, answers, ask
 from tests.s3_server import free_ports
@@ -169,3 +170,36 @@ def test_a_child_in_a_session_of_its_own_is_left_over_and_a_shell_beside_it_is_n
     finally:
         other.kill()
         other.wait()
+
+
+def test_a_server_that_dies_in_the_middle_of_an_answer_is_one_line() -> None:
+    class Dying(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"{")
+
+    server = HTTPServer(("127.0.0.1", 0), Dying)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(StackFailed, match="emsam status"):
+            ask("GET", f"http://127.0.0.1:{server.server_port}/api")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_service_that_cannot_be_remembered_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[RunningService] = []
+
+    def full(home: Path, state: StackState) -> None:
+        begun.append(state.services["example"])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(stack, "write_state", full)
+    with pytest.raises(OSError, match="No space"):
+        stack._start(service("-c", "import time; time.sleep(600)"), Settings(home=tmp_path))
+    assert not begun[0].is_alive()
