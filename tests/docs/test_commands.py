@@ -19,7 +19,8 @@ from emsam.params import load_params
 from tests.docs.markdown import ROOT, blocks, pages
 
 OTHERS = {
-    "apt-get", "aws", "cd", "cp", "curl", "dask", "docker", "kubectl", "git", "nvidia-smi", "pip", "psql", "prefect", "source", "ssh",
+    "apt-get", "aws", "cd", "cp", "curl", "dask", "docker", "kubectl", "git", "nvidia-smi", "pip",
+    "psql", "prefect", "source", "ssh",
 }  # fmt: skip
 """Commands of others, which are not looked into."""
 ELLIPSIS = "…"
