@@ -22,6 +22,12 @@ from emsam.errors import InputError, one_line
 from emsam.services import address_of
 
 
+def require_plain_name(name: str) -> None:
+    """Raise :class:`InputError` for the name of a volume that leads to another folder."""
+    if name in ("", ".", "..") or not name.isprintable() or "/" in name or "\\" in name:
+        raise InputError(f"{name!r} is no name of a volume; it has letters, digits, '-' and '_'")
+
+
 def without_userinfo(address: str) -> str:
     """The address of a server without name and password, as it may be kept and shown."""
     scheme, mark, rest = address.partition("://")
@@ -264,7 +270,8 @@ class Settings(BaseSettings):
         return self.home / "checks" / f"{name}.json"
 
     def volume_path(self, name: str) -> Path:
-        """Store of the volume called ``name``."""
+        """Store of the volume called ``name``; :class:`InputError` if that is a path."""
+        require_plain_name(name)
         return self.data_root / name / "volume.zarr"
 
     def model_name(self, task: str) -> str:

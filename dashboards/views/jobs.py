@@ -28,10 +28,11 @@ def show_running(settings: Settings, person: Person) -> None:
         bar, button = st.columns([6, 1], vertical_alignment="bottom")
         with bar:
             show_job(job)
-        if button.button(
+        pressed = button.button(
             "Stop", key=f"stop {job.id}", disabled=not person.may_review,
             help="It saves a checkpoint first, and can go on later.",
-        ):  # fmt: skip
+        )  # fmt: skip
+        if pressed and person.may_review:  # a browser may say that it pressed any button
             with banner(ends=False):
                 stop_job(job.id, settings)
                 st.toast(plain(f"{job.id} has stopped at a checkpoint"))

@@ -24,6 +24,7 @@ from emsam.data.open_store import damaged, open_store, read_part
 from emsam.data.pyramid import our_codecs
 from emsam.data.splits import SPLIT_NAMES, ZRange
 from emsam.errors import InputError
+from emsam.settings import require_plain_name
 
 FORMAT = 1
 _SMALLEST_LEVEL = 256
@@ -250,6 +251,7 @@ def _read_info(info: dict[str, Any]) -> VolumeInfo:
         for key in ("splits", "unlabelled")
     }
     found = VolumeInfo(**info | tuples | named)  # an unknown key is of a newer EM-SAM
+    require_plain_name(found.name)  # files are named after it
     return _INFO.validate_python(vars(found))
 
 

@@ -16,6 +16,7 @@ from emsam.data.pyramid import shard_of
 from emsam.data.store import Volume, VolumeInfo
 from emsam.data.writer import VolumeWriter
 from emsam.errors import DamagedInput, InputError
+from emsam.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +218,21 @@ def test_a_store_that_would_be_unpickled_is_refused(
     with pytest.raises(InputError, match="not a volume store"):
         Volume(copy).image(0)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/tmp/elsewhere", "..", "", "a\0b", "a\\b", 3])
+def test_a_volume_whose_name_leads_elsewhere_is_refused(
+    name: object, synthetic_volume: Volume, tmp_path: Path
+) -> None:
+    copy = copy_of(synthetic_volume, tmp_path)
+    document = json.loads((copy / "zarr.json").read_text())
+    document["attributes"]["emsam"]["name"] = name
+    (copy / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"no name of a volume|not a volume store"):
+        Volume(copy)
+    if isinstance(name, str):
+        with pytest.raises(InputError, match="no name of a volume"):
+            Settings(data_root=tmp_path).volume_path(name)
 
 
 @pytest.mark.parametrize("splits", [{"train": [0, 10**12]}, {"train": [-3, 2]}, {"train": [2, 1]}])
