@@ -32,7 +32,7 @@ TINY = (
 no object, and a model that finds none is no champion, so the threshold is low."""
 
 
-LONGEST = ("stack", "faults", "flows", "batch", "registry")
+LONGEST = ("soak", "stack", "faults", "flows", "batch", "registry")
 """Folders of tests that wait for other processes for minutes."""
 
 

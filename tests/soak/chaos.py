@@ -66,7 +66,7 @@ def full_deck(profile: str) -> list[tuple[str, str]]:
 def short_deck(profile: str) -> list[tuple[str, str]]:
     """Every kind of fault once; the machine's takes all services with it."""
     return [
-        (KILL, "trainer"), (DISK, ""), (KILL, "engine"), (STORE, ""), (PAUSE, "mlflow"),
+        (STORE, ""), (KILL, "trainer"), (DISK, ""), (KILL, "engine"), (PAUSE, "mlflow"),
         (MACHINE, ""), (PAUSE, "trainer"), (KILL, "postgres" if profile == TEAM else "prefect"),
     ]  # fmt: skip
 
@@ -215,16 +215,21 @@ class Chaos:
 
     def _victims(self, fault: Fault) -> list[psutil.Process]:
         """The process, and what it started; waits for one."""
+        found, waited = self._await(lambda: self._find(fault))
+        if waited and found:
+            time.sleep(fault.delay)
+        return found
+
+    def _await(self, find: Callable[[], list[psutil.Process]]) -> tuple[list[psutil.Process], bool]:
+        """What is found within :attr:`patience`, and whether it was not there at once."""
         until, waited = self._now() + self.patience, False
         while self._now() < until and not self._over.is_set():
-            if found := self._find(fault):
-                if waited:
-                    time.sleep(fault.delay)
-                return found
+            if found := find():
+                return found, waited
             waited = True
             self._undo(self._now())
             time.sleep(0.2)
-        return []
+        return [], waited
 
     def _find(self, fault: Fault) -> list[psutil.Process]:
         program = _PROGRAMS.get(fault.target)
@@ -254,7 +259,8 @@ class Chaos:
         assert _resize(self.lab.path.parent, "8192m")
 
     def _take_store_away(self, fault: Fault) -> str:
-        """Nobody gets in, or nobody gets an answer."""
+        """Nobody gets in, or nobody gets an answer; best while somebody publishes."""
+        self._await(lambda: [each for each in self.lab.processes() if "dvc" in words(each)])
         if self.lab.door is not None:
             door, mode = self.lab.door, SHUT if fault.dice < 0.5 else MUTE
             door.turn(mode)

@@ -51,7 +51,6 @@ class SoakLab(Laboratory):
     """
 
     profile: str = "local"
-    variables: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     has_disk: bool = False
     door: Door | None = None
@@ -59,10 +58,6 @@ class SoakLab(Laboratory):
     seen: dict[Identity, str] = field(default_factory=dict)
     _others: set[Identity] = field(default_factory=set)
     _looking: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return super().environment | self.variables
 
     @property
     def settings(self) -> Settings:
