@@ -305,7 +305,9 @@ def dask(arguments: argparse.Namespace, folder: Path) -> list[Row]:
     network = build_model(params).eval()
     seconds = []
     for workers in (1, 2):
-        with LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster:
+        with LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None
+        ) as cluster:
             address = cluster.scheduler_address
             warm = Options(dask=address, roi="0:2,0:192,0:192")
             segment_volume(network, str(image), folder / f"warm{workers}.zarr", params, warm)
