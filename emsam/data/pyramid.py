@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,16 +48,35 @@ def shard_of(plane_bytes: int) -> tuple[int, int, int]:
 
 
 @contextmanager
-def our_codecs() -> Iterator[None]:
-    """zarr's settings under which arrays are made or opened; see the reason beside them."""
+def our_codecs(written: Path | None = None) -> Iterator[None]:
+    """zarr's settings under which arrays are made or opened; see the reason beside them.
+
+    Parameters
+    ----------
+    written
+        Folder of a store that is written whole: its shards go past the page cache, where the
+        system can do that. The kernel's copy of them would take as long as compressing them.
+    """
     if not find_spec("zarrs"):
         yield
         return
-    # zarr starts its threads at first use and keeps them: as many as may work at a time
-    with zarr.config.set({"threading.max_workers": os.cpu_count() or 1}):
+    # zarr starts its threads at first use and keeps them: as many as may ever work at a time
+    with zarr.config.set({"threading.max_workers": (os.cpu_count() or 1) + 4}):
         zarr.create_group(MemoryStore())
-    with zarr.config.set(_PIPELINE):
+    direct = written is not None and _takes_direct_io(written.parent)
+    with zarr.config.set(_PIPELINE | {"codec_pipeline.direct_io": direct}):
         yield
+
+
+def _takes_direct_io(folder: Path) -> bool:
+    if not hasattr(os, "O_DIRECT"):
+        return False
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            os.close(os.open(file.name, os.O_WRONLY | os.O_DIRECT))
+    except OSError:  # of other reasons the writer itself will say more
+        return False
+    return True
 
 
 def create_level(

@@ -19,8 +19,8 @@ from emsam.data.halving import halve_image, halve_labels
 from emsam.data.pyramid import LARGEST_SLAB, create_level, multiscales, our_codecs, shard_of
 from emsam.data.store import VolumeInfo, pyramid_levels
 
-_IN_HAND = 160 << 20
-"""Bytes of the shards that are compressed at a time; each takes two or three times as much."""
+_IN_HAND = 96 << 20
+"""Bytes of the shards that are compressed at a time; each takes three times as much."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,13 @@ class VolumeWriter:
         self._shard = shard_of(plane_bytes)
         self._overlaps = 2 * self.depth * plane_bytes <= LARGEST_SLAB
         keys = [(key, level) for key in self._dtypes for level in range(self._levels)]
-        with our_codecs():
+        with our_codecs(path):
             self._group = zarr.open_group(path, mode="r+" if begun else "w-", zarr_format=3)
             make = self._go_on if begun else self._create
             self._arrays = {(key, level): make(key, level) for key, level in keys}
         if begun:
             for key, level in keys:
                 _drop_from(path / key / str(level) / "c", begun // self.depth)
-        self._path = path
         self._slab: list[_Block] = []
         self._busy: list[_Block] = []
         self._spare: list[list[_Block]] = []
@@ -149,9 +148,9 @@ class VolumeWriter:
         self._pool.shutdown(cancel_futures=True)
 
     def _writers(self) -> int:
-        """Threads that write: one for each core, fewer where shards are large."""
+        """Threads that write: as one waits for the disk, others use the cores."""
         largest = max(each.itemsize for each in self._dtypes.values()) * math.prod(self._shard)
-        return max(1, min(os.cpu_count() or 1, _IN_HAND // largest))
+        return max(1, min((os.cpu_count() or 1) + 1, _IN_HAND // largest))
 
     def _new_slab(self) -> list[_Block]:
         depth, *sides = self._shard
@@ -198,20 +197,10 @@ class VolumeWriter:
         """Write ``count`` slices of a block from slice ``first`` on: a whole shard."""
         array = self._arrays[block.key, block.level]
         array[first : first + count, block.rows, block.columns] = block.voxels[:count]
-        starts = (first, block.rows.start, block.columns.start)
-        number = (start // side for start, side in zip(starts, self._shard, strict=True))
-        _begin_writeback(self._path / array.path / "/".join(["c", *map(str, number)]))
 
 
 def _parts(whole: int, side: int) -> list[slice]:
     return [slice(start, min(start + side, whole)) for start in range(0, whole, side)]
-
-
-def _begin_writeback(file: Path) -> None:
-    """Have Linux bring a file to the disk from now on, rather than all files at the end."""
-    if hasattr(os, "posix_fadvise") and file.exists():  # a shard of zeros is not stored
-        with file.open("rb") as stream:
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _drop_from(chunks: Path, shard: int) -> None:

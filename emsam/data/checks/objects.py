@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 BLANK_RANGE = 0.02
 """Part of a slice's grey range within which an object counts as constant.
@@ -130,6 +128,10 @@ def _connected(
     Two runs of neighbouring rows touch if one begins above or below a pixel of the other, or of
     the pixel after its end.
     """
+    # an image without labels is ingested before these are imported
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     ends = starts + lengths
     row = starts // width
     pairs = []
