@@ -76,6 +76,7 @@ def test_mutated_files_are_read_or_refused_in_one_line() -> None:
         [sys.executable, "-W", "ignore", "-m", "tests.fuzz", "--cases", "120", "--json"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
+    assert done.stdout, done.stderr
     results = json.loads(done.stdout)
     assert [each["findings"] for each in results] == [[]] * len(READERS)
     for each in results:
