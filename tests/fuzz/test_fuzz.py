@@ -81,4 +81,6 @@ def test_mutated_files_are_read_or_refused_in_one_line() -> None:
     assert [each["findings"] for each in results] == [[]] * len(READERS)
     for each in results:
         assert each["cases"] == 120 // COSTS.get(each["reader"], 1)
-        assert each["outcomes"].keys() >= {"read", "refused"}, each
+        # the network of the safetensors sample has no encoder to be taken from it
+        wanted = {"refused"} if each["reader"] == "safetensors" else {"read", "refused"}
+        assert wanted <= each["outcomes"].keys(), each
