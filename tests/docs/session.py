@@ -37,6 +37,7 @@ class Session:
         return str(printed)
 
     def close(self) -> None:
+        self._process.kill()  # it only waits for the next command
         self._process.communicate()
 
 
