@@ -28,8 +28,21 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
     return lab
 
 
+IMPATIENT = """
+from emsam.versioning import repository
+repository.LONGEST_WAIT = 1.0
+from emsam.cli import main
+main()
+"""
+
+
 def failure(lab: Laboratory, name: str) -> str:
-    done = lab.run("data", "publish", name, status=1)
+    """The line with which publishing fails that waits a second for a lock."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPATIENT, "data", "publish", name],
+        cwd=lab.path, env=lab.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     (line,) = [each for each in done.stderr.splitlines() if each.startswith("emsam: ")]
     assert lab.git("tag", "--list", f"data/{name}/*") == ""
@@ -70,14 +83,7 @@ def test_after_that_the_same_command_finishes(shared: Laboratory) -> None:
     assert shared.json("data", "publish", "two")["tag"] == "data/two/v1"
 
 
-def test_a_publisher_on_another_machine_is_not_overtaken(
-    shared: Laboratory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = "from emsam.versioning import repository as r; r.LONGEST_WAIT = 1.0; "
-    monkeypatch.setattr(
-        Laboratory, "command",
-        lambda self, *a: [sys.executable, "-c", f"{code}from emsam.cli import main; main()", *a],
-    )  # fmt: skip
+def test_a_publisher_on_another_machine_is_not_overtaken(shared: Laboratory) -> None:
     (shared.path / LOCK).write_text("17 microscope-3\n")
     line = failure(shared, "three")
     assert "process 17 on microscope-3 publishes" in line
