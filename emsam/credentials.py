@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
+from emsam.documents import write_whole
 from emsam.errors import InputError
 from emsam.settings import Settings
 
@@ -105,11 +106,7 @@ def read_secrets(settings: Settings) -> Secrets:
 def write_secret(file: Path, text: str) -> None:
     """Write a file whole that its owner alone can read."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
-    temporary.replace(file)
+    write_whole(file, text, mode=0o600)
 
 
 # -- what clients take --------------------------------------------------------------------------

@@ -47,14 +47,21 @@ def document_digest(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
     """Write a file so that a reader sees the old text or the new one, never a part.
 
     Nothing is left beside it if that fails; what a writer on this host left who was killed goes.
+
+    Parameters
+    ----------
+    mode
+        Who may read and write it, as far as the process's umask lets them.
     """
     temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
     try:
-        temporary.write_text(text)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

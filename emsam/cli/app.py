@@ -90,6 +90,10 @@ def main() -> None:
     except Exception as error:
         if interrupted():  # some libraries wrap KeyboardInterrupt into errors of their own
             _fail(_GO_ON, EXIT_INTERRUPTED)
+        from emsam.documents import is_disk_full
+
+        if is_disk_full(error):
+            _fail(f"{error}; free some, then run the same command again", EXIT_FAILED)
         if type(error).__name__ != "MlflowException":  # known by name: MLflow is slow to import
             raise
         _fail(error, EXIT_FAILED)

@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from emsam.credentials import PERSON, Secrets, read_secrets, write_secret
 from emsam.errors import InputError, StackFailed
 from emsam.settings import Settings
@@ -98,6 +100,7 @@ def create(settings: Settings) -> None:
     _write_password_file(settings)
     final = data_folder(settings)
     if (final / "PG_VERSION").exists():
+        _forget_the_dead(final)
         return
     user = account()
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +125,22 @@ def create(settings: Settings) -> None:
         raise StackFailed(f"{final}: initdb: {said}")
     (part / "data").rename(final)
     part.rmdir()
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Drop the lock file of a server that was killed and that its parent has not waited for.
+
+    PostgreSQL asks whether a process of that number exists, and for a zombie the answer is yes; in
+    a container without an init it stays so.
+    """
+    file = folder / "postmaster.pid"
+    try:
+        pid = int(file.read_text().split("\n", 1)[0])
+        dead = psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return  # PostgreSQL sees the rest itself
+    if dead:
+        file.unlink()
 
 
 def as_account(user: str) -> dict[str, Any]:

@@ -23,11 +23,11 @@ from emsam.locks import try_lock
 from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
 from tests.conftest import Laboratory, make_laboratory, overrides
-from tests.flows.conftest import prefect_api, synthesize
+from tests.flows.conftest import prefect_api, prefect_home, synthesize
 from tests.waiting import PATIENCE, wait_for
 from tests.warm_start import run_warm
 
-__all__ = ["prefect_api"]
+__all__ = ["prefect_api", "prefect_home"]
 
 STEPS = 40
 JOB = (

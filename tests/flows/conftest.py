@@ -27,7 +27,7 @@ class Finished:
 
     lab: Laboratory
     report: dict[str, Any]
-    said: str
+    said: str = ""
 
     @property
     def run(self) -> Path:

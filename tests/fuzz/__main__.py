@@ -7,7 +7,6 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from tests.fuzz.farm import Result, run_reader
@@ -41,7 +40,7 @@ def main() -> int:
             if not options.json:
                 print(_line(results[-1]), flush=True)
     if options.json:
-        print(json.dumps([asdict(each) | {"cases": each.cases} for each in results], indent=1))
+        print(json.dumps([vars(each) | {"cases": each.cases} for each in results], indent=1))
     else:
         total = sum(each.cases for each in results)
         print(f"{total:,} cases, {sum(len(r.findings) for r in results)} findings, "

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from emsam.documents import write_whole
+from tests.dvc.small_disk import small_disk
 
 KILLED = """
 import os, pathlib, signal, sys
 from emsam.documents import write_whole
+from tests.dvc.small_disk import small_disk
 pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 write_whole(pathlib.Path(sys.argv[1]), "half")
 """
@@ -39,18 +41,12 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> Non
     assert file.read_text() == "new"
 
 
-def test_a_full_disk_leaves_the_old_text_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "status.json"
-    write_whole(file, "old")
-
-    def full(path: Path, text: str) -> None:
-        path.touch()
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space"):
-        write_whole(file, "new")
-    assert names(tmp_path) == ["status.json"]
-    assert file.read_text() == "old"
+def test_a_full_disk_leaves_the_old_text_and_nothing_else(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 0.25) as disk:
+        file = disk / "status.json"
+        write_whole(file, "old", mode=0o600)
+        with pytest.raises(OSError, match="No space"):
+            write_whole(file, "new" * 200_000, mode=0o600)
+        assert names(disk) == ["status.json"]
+        assert file.read_text() == "old"
+        assert file.stat().st_mode & 0o777 == 0o600

@@ -27,6 +27,7 @@ NEIGHBOURS = {
     ("documents", "errors"),  # a damaged document is bad input
     ("services", "documents"),  # a state file is written whole
     ("services", "processes"),  # a service is known by its process
+    ("credentials", "documents"),  # a file of passwords is written whole
     ("credentials", "errors"),  # passwords that cannot be read are bad input
     ("credentials", "settings"),  # whose passwords they are
     ("settings", "errors"),  # a bad setting is bad input

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from emsam.credentials import (
@@ -19,6 +23,7 @@ from emsam.credentials import (
 from emsam.errors import InputError
 from emsam.settings import Settings
 from emsam.stack import plan, postgres, seaweed, team
+from tests.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +166,17 @@ def test_a_folder_that_postgresql_cannot_enter_is_named(tmp_path: Path) -> None:
     closed.mkdir(mode=0o700)
     with pytest.raises(InputError, match=rf"{closed}: .*cannot enter"):
         postgres._require_way(closed, "nobody")
+
+
+def test_the_lock_of_a_server_that_died_unnoticed_is_dropped(tmp_path: Path) -> None:
+    lock = tmp_path / "postmaster.pid"
+    server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    lock.write_text(f"{server.pid}\n{tmp_path}\n")
+    postgres._forget_the_dead(tmp_path)
+    assert lock.exists()
+    os.kill(server.pid, signal.SIGKILL)
+    wait_for(lambda: psutil.Process(server.pid).status() == psutil.STATUS_ZOMBIE, "its death")
+    postgres._forget_the_dead(tmp_path)
+    assert not lock.exists()
+    server.wait()
+    postgres._forget_the_dead(tmp_path)
