@@ -16,7 +16,6 @@ from tests.dvc.small_disk import small_disk
 KILLED = """
 import os, pathlib, signal, sys
 from emsam.documents import write_whole
-from tests.dvc.small_disk import small_disk
 pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 write_whole(pathlib.Path(sys.argv[1]), "half")
 """
