@@ -63,8 +63,9 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(dir=arguments.work) as temporary:
         for page, make, look_at in (
-            ("review", make_lab, measure), ("compare", seed_runs, measure_compare),
-        ):  # fmt: skip
+            ("review", make_lab, measure),
+            ("compare", lambda settings, _: seed_runs(settings), measure_compare),
+        ):
             if arguments.only in (None, page):
                 settings = lab_of((arguments.lab or Path(temporary)).absolute() / page)
                 if not (settings.home / "made").exists():
