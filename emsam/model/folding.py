@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+if TYPE_CHECKING:  # whoever only names a network does not wait for torch
+    from torch import nn
 
 
 def fold_norms(model: nn.Module) -> nn.Module:
@@ -26,6 +27,9 @@ def fold_norms(model: nn.Module) -> nn.Module:
         A copy that shares all other tensors with ``model``; ``model`` itself where there is nothing
         to fold.
     """
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
     if not any(_foldable(each) for each in model.modules()):
         return model
     tensors = (*model.parameters(), *model.buffers())
@@ -42,6 +46,8 @@ def fold_norms(model: nn.Module) -> nn.Module:
 
 def _foldable(module: nn.Module) -> list[int]:
     """Indices of a sequence's convolutions that a batch norm in eval mode follows."""
+    from torch import nn
+
     if not isinstance(module, nn.Sequential):
         return []
     return [

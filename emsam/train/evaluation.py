@@ -13,6 +13,7 @@ from emsam.data.digest import file_sha256, folder_digest
 from emsam.data.store import Volume
 from emsam.documents import document_digest, finite_or_none, read_object, write_whole
 from emsam.errors import InputError
+from emsam.model.folding import fold_norms
 from emsam.model.package import load_network
 from emsam.params import Params
 from emsam.progress import Progress
@@ -54,8 +55,6 @@ def evaluate_run(
     for entry in scores["sets"]:
         if entry["key"] == key and store.exists():
             return dict(entry)
-    from emsam.model.folding import fold_norms  # who only reads scores does not wait for torch
-
     model = fold_norms(load_network(weights, checkpoint / "params.yaml")[0])
     results = keep_predictions(
         evaluate_slices(model, volume, params, slices, progress, errors=True),
