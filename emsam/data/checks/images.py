@@ -103,7 +103,9 @@ def _mean_and_contrast(sample: np.ndarray) -> tuple[float, float]:
     mean = float(values.mean())
     if sample.dtype.kind == "f":  # squares of large floats would leave nothing of a small contrast
         return mean, float(values.std())
-    return mean, math.sqrt(max(0.0, float(values @ values) / values.size - mean**2))
+    # not values @ values: BLAS would wake threads that go on spinning between slices
+    squares = float(np.einsum("i,i", values, values))
+    return mean, math.sqrt(max(0.0, squares / values.size - mean**2))
 
 
 def image_findings(slices: Sequence[SliceImage], known: Collection[int]) -> list[Finding]:
