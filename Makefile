@@ -25,9 +25,7 @@ test-fast: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 $(BY_FILE) -m "not slow"
 
 dashboard: $(READY)
-	@$(BIN)/streamlit run dashboards/app.py --server.headless true \
-		--server.address 127.0.0.1 --browser.gatherUsageStats false \
-		--client.showErrorDetails none --client.toolbarMode minimal
+	@$(BIN)/python -m dashboards
 
 bench: $(READY)
 	@for topic in benchmarks/[a-z]*.py; do echo "$$topic"; $(BIN)/python $$topic || exit 1; done

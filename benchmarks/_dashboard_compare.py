@@ -15,12 +15,12 @@ from _table import Row, ratio
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from dashboards.elements import FRESH
+from dashboards.kept import FRESH
 from emsam.params import Params, flatten
 from emsam.registry.client import experiment_id, open_client
 from emsam.registry.tracking import SCORED, SECONDS
 from emsam.settings import Settings
-from tests.dashboards.browser import running_app, running_browser, watched_page
+from tests.dashboards.browser import open_menu, running_app, running_browser, watched_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -38,37 +38,47 @@ def measure_compare(settings: Settings, arguments: argparse.Namespace) -> list[R
     changed: list[float] = []
     with running_app(settings, log) as address, running_browser() as browser:
         first = _open(browser, address, changed)
-        kept = statistics.median(_open(browser, address, changed) for _ in range(arguments.repeats))
+        again = [_open(browser, address, changed) for _ in range(arguments.repeats)]
         time.sleep(FRESH + 1)
         old = _open(browser, address, changed)
     what = f"{RUNS} runs of {POINTS} points"
+    opened = {
+        "the first page of the app": first,
+        f"nobody has looked for {FRESH:.0f} s": old,
+        "again, median": tuple(map(statistics.median, zip(*again, strict=True))),
+    }
     return [
-        _row(f"compare page, {what}: the first page of the app", first, OPEN_LIMIT),
-        _row(f"compare page, {what}: nobody has looked for {FRESH} s", old, OPEN_LIMIT),
-        _row(f"compare page, {what}: again, median", kept, OPEN_LIMIT),
+        _row(f"compare page, {what}: {case}{state}", seconds, OPEN_LIMIT)
+        for case, times in opened.items()
+        for state, seconds in zip(("", ", curves drawn"), times, strict=True)
+    ] + [
         _row(f"changed selection, {what}: median", statistics.median(changed), CHANGE_LIMIT),
         _row(f"changed selection, {what}: slowest", max(changed), CHANGE_LIMIT),
     ]
 
 
-def _open(browser: Browser, address: str, changed: list[float]) -> float:
-    """Seconds until the page of a new session can be used; then choices are changed in it."""
+def _open(browser: Browser, address: str, changed: list[float]) -> tuple[float, ...]:
+    """Seconds until all that a new session can use is there, and until the curves are, too.
+
+    Then choices are changed in it.
+    """
     with watched_page(browser, address) as page:
         began = time.perf_counter()
         page.goto(f"{address}/compare")
         page.get_by_text("Parameters that differ").wait_for()
+        usable = time.perf_counter() - began
         page.locator(".js-plotly-plot .main-svg").first.wait_for()
-        opened = time.perf_counter() - began
+        drawn = time.perf_counter() - began
         page.wait_for_timeout(2000)  # a page that still draws closes an open menu
         for axis, title in (("minutes", "minutes of training"), ("step", "step")):
-            page.get_by_role("combobox", name="Over").click()
+            open_menu(page, "Over")
             option = page.get_by_role("option", name=axis, exact=True)
             option.wait_for()
             began = time.perf_counter()
             option.click()
             page.locator(".xtitle", has_text=title).first.wait_for()
             changed.append(time.perf_counter() - began)
-    return opened
+    return usable, drawn
 
 
 def _row(name: str, seconds: float, limit: float) -> Row:

@@ -86,7 +86,7 @@ def lab_of(folder: Path) -> Settings:
 
 def line(row: Row) -> str:
     return (
-        f"{row['name']:60} ours {row['ours']:8.2f}  peer {row['peer']:8.1f} {row['unit']}  "
+        f"{row['name']:80} ours {row['ours']:8.2f}  peer {row['peer']:8.1f} {row['unit']}  "
         f"{row['ratio']:.2f}"
     )
 

@@ -10,31 +10,33 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards.kept import Kept
+from dashboards.kept import FRESH, RUNS
 from dashboards.queries import champions, datasets, jobs, registry, runs
 from dashboards.queries.jobs import PrefectUnreachable
-from dashboards.queries.runs import RunRow
+from dashboards.queries.runs import Curve, RunRow
 from dashboards.queries.tracker import TrackerUnreachable
 from emsam.errors import InputError, LedgerFailed
 from emsam.settings import Settings
 
-FRESH = 30
-"""Seconds that an answer of MLflow is kept; what a user does here is shown at once.
-
-The list of runs is shown longer than that, while a newer one is fetched."""
 # Okabe & Ito's palette without yellow and black, which vanish on a white or a dark page.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _MARKUP = re.compile(r"([\\`*_\[\]<>$:~|!#&^])")
 
 
-def _cached(query: Callable[..., Any]) -> Callable[..., Any]:
+def _cached(query: Callable[..., Any], fresh: float | None = FRESH) -> Callable[..., Any]:
     by_value = {Settings: Settings.model_dump_json, RunRow: lambda run: run.run_id}
-    return st.cache_data(query, ttl=FRESH, show_spinner=False, hash_funcs=by_value)
+    return st.cache_data(
+        query, ttl=fresh, max_entries=1000, show_spinner=False, hash_funcs=by_value
+    )
 
 
-_runs = Kept(runs.list_runs, FRESH)
+def _curve_until(newest: float, run_id: str, metric: str, settings: Settings) -> Curve:
+    """A curve that ends in ``newest``: it is asked for again once the run has gone on."""
+    return runs.learning_curve(run_id, metric, settings)
+
+
 score_sets = _cached(runs.score_sets)
-learning_curve = _cached(runs.learning_curve)
+_curve = _cached(_curve_until, fresh=None)
 find_champion = _cached(champions.find_champion)
 model_names = _cached(registry.model_names)
 model_history = _cached(registry.model_history)
@@ -46,23 +48,28 @@ fine_tune_deployments = _cached(jobs.fine_tune_deployments)
 def forget() -> None:
     """Ask everything anew: something was just changed."""
     st.cache_data.clear()
-    _runs.forget()
+    RUNS.forget()
 
 
 def list_runs(settings: Settings) -> list[RunRow]:
     """:func:`dashboards.queries.runs.list_runs`, which takes a second for hundreds of runs."""
-    return _runs.get(settings)
+    return RUNS.get(settings)
+
+
+def learning_curve(run: RunRow, metric: str, settings: Settings) -> Curve:
+    """:func:`dashboards.queries.runs.learning_curve` up to what the list of runs says."""
+    return _curve(run.values[metric], run.run_id, metric, settings)
 
 
 def follow_runs(settings: Settings) -> None:
     """Show the page anew if the runs that it shows were old and others are there by now."""
-    if _runs.is_renewing(settings):
+    if RUNS.is_renewing(settings):
         _show_newer(list_runs(settings), settings)
 
 
 @st.fragment(run_every="1s")
 def _show_newer(shown: list[RunRow], settings: Settings) -> None:
-    newest = _runs.last(settings)
+    newest = RUNS.last(settings)
     if newest is not None and newest != shown:
         st.rerun()
 

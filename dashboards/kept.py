@@ -8,8 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from dashboards.queries.runs import list_runs
 from emsam.settings import Settings
 
+FRESH = 30.0
+"""Seconds that an answer of MLflow is kept; what a user does here is shown at once.
+
+The list of runs is shown longer than that, while a newer one is fetched."""
 T = TypeVar("T")
 
 
@@ -30,10 +35,12 @@ class Kept(Generic[T]):
         What is asked.
     fresh
         Seconds after which an answer is fetched anew, behind the back of who asks.
+    patience
+        Seconds that this waits, so that it takes no time from the page that has asked.
     """
 
-    def __init__(self, query: Callable[[Settings], T], fresh: float) -> None:
-        self._query, self._fresh = query, fresh
+    def __init__(self, query: Callable[[Settings], T], fresh: float, patience: float = 0.0) -> None:
+        self._query, self._fresh, self._patience = query, fresh, patience
         self.forget()
 
     def forget(self) -> None:
@@ -70,6 +77,7 @@ class Kept(Generic[T]):
             return
 
         def renew() -> None:
+            time.sleep(self._patience)
             try:
                 answers[key] = _Answer(self._query(settings), time.monotonic())
             except Exception:
@@ -81,3 +89,6 @@ class Kept(Generic[T]):
 
     def _lock(self, key: str) -> threading.Lock:
         return self._locks.setdefault(key, threading.Lock())
+
+
+RUNS = Kept(list_runs, FRESH, patience=2.0)

@@ -155,9 +155,7 @@ def show_curves(runs: list[RunRow], settings: Settings) -> None:
     smoothing = right.slider("Smoothing", 0.0, 0.99, 0.0, key="smooth", bind="query-params")
     with banner():
         curves = {
-            run.label: learning_curve(run.run_id, metric, settings)
-            for run in runs
-            if metric in run.values
+            run.label: learning_curve(run, metric, settings) for run in runs if metric in run.values
         }
     st.plotly_chart(
         draw_curves(curves, metric, axis, smoothing),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 from pathlib import Path
@@ -136,17 +135,10 @@ def worker_name(pool: str) -> str:
 def _dashboard(settings: Settings) -> Service:
     port = settings.dashboard_port
     url = f"http://{settings.reachable}:{port}"
-    package = importlib.util.find_spec("dashboards")
-    assert package is not None
-    assert package.origin is not None
-    app = str(Path(package.origin).with_name("app.py"))
     return Service(
         "dashboard",
         python(
-            "streamlit", "run", app, "--server.headless", "true",
-            "--server.address", settings.listen, "--server.port", str(port),
-            "--browser.gatherUsageStats", "false",
-            "--client.showErrorDetails", "none", "--client.toolbarMode", "minimal",
+            "dashboards", "--server.address", settings.listen, "--server.port", str(port),
         ),
         QUIET_ENVIRONMENT,
         url,

@@ -56,10 +56,8 @@ def running_app(settings: Settings, log: Path, **more: str) -> Iterator[str]:
     environment |= {f"EMSAM_{name.upper()}": str(getattr(settings, name)) for name in names}
     environment["PYTHONPATH"] = str(ROOT)
     command = [
-        sys.executable, "-m", "streamlit", "run", "dashboards/app.py",
-        "--server.headless", "true", "--server.address", "127.0.0.1", "--server.port", str(port),
-        "--server.fileWatcherType", "none", "--browser.gatherUsageStats", "false",
-        "--client.toolbarMode", "minimal",
+        sys.executable, "-m", "dashboards", "--server.port", str(port),
+        "--server.fileWatcherType", "none", "--client.showErrorDetails", "full",
     ]  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -156,3 +154,11 @@ def ready(page: Page, **expected: object) -> dict[str, str]:
 def _answers(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def open_menu(page: Page, label: str) -> None:
+    """Open a box of choices; one that scrolls into view after the click would close again."""
+    box = page.get_by_role("combobox", name=label)
+    box.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    box.click()

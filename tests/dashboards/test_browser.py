@@ -18,6 +18,7 @@ from dashboards.queries.runs import list_runs
 from emsam.settings import Settings
 from tests.dashboards.browser import (
     needs_chromium,
+    open_menu,
     ready,
     running_app,
     running_browser,
@@ -102,7 +103,7 @@ def test_a_shared_link_shows_the_same_comparison(
         with watched_page(browser, address) as page:
             open_page(page, address, "compare", query)
             assert page.locator(".legendtext").first.text_content() == "first"
-            page.get_by_role("combobox", name="Over").click()
+            open_menu(page, "Over")
             page.get_by_role("option", name="minutes").click()
             page.get_by_text("minutes of training").first.wait_for()
             shared = page.url
