@@ -65,7 +65,12 @@ async def _walk(address: str, number: int, until: float, found: Pages) -> None:
     url = f"{address.replace('http', 'ws', 1)}/_stcore/stream"
     try:
         async with websockets.connect(
-            url, origin=address, subprotocols=["streamlit"], max_size=_LARGEST, ping_interval=None
+            url,
+            origin=address,
+            subprotocols=["streamlit"],
+            max_size=_LARGEST,
+            ping_interval=None,
+            open_timeout=_ANSWER,
         ) as socket:
             at = number
             while time.monotonic() < until:

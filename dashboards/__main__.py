@@ -6,6 +6,7 @@ comes first waits no longer than the others.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from contextlib import suppress
@@ -44,6 +45,9 @@ def main() -> None:
     asking = threading.Thread(target=list_runs, daemon=True)
     asking.start()
     asking.join(PATIENCE)
+    # Streamlit collects garbage after each run of a script, 0.2 s if it has to walk through all
+    # that was imported: more than any page takes.
+    gc.freeze()
     cli.main(["run", app, *options, *sys.argv[1:]], prog_name="python -m dashboards")
 
 

@@ -10,6 +10,8 @@ from emsam.settings import Settings
 
 # No icons: the browser would fetch them from a server far away, for the tab.
 st.set_page_config(page_title="EM-SAM", layout="wide")
+# Streamlit leaves a hand's breadth empty above a page, where masks could be.
+st.html("<style>.stMainBlockContainer { padding-top: 2.5rem }</style>")
 
 
 def show_who() -> None:

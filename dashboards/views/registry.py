@@ -90,22 +90,26 @@ def _change(before: int | None, after: int | None) -> str:
     return f"{before or 'nobody'} → {after or 'nobody'}"
 
 
-def show_decision(history: ModelHistory) -> Standing | None:
-    """One decision in full."""
-    st.header("Decisions")
+def _choose_decision(history: ModelHistory) -> Standing:
     known = {each.decision.sha256[:12]: each for each in history.decisions}
-    if not known:
-        st.info("The gate decided nothing yet: `emsam promote NAME/VERSION --data NAME`.")
-        return None
 
     def label(short: str) -> str:
         each = known[short]
         return f"{each.decision.candidate}, {each.state}, {local_time(each.at)}, {short}"
 
-    chosen = known[
+    return known[
         st.selectbox("Decision", list(known), format_func=label, key="decision",
                      bind="query-params")
     ]  # fmt: skip
+
+
+def show_decision(history: ModelHistory) -> Standing | None:
+    """One decision in full."""
+    st.header("Decisions")
+    if not history.decisions:
+        st.info("The gate decided nothing yet: `emsam promote NAME/VERSION --data NAME`.")
+        return None
+    chosen = _choose_decision(history)
     decision = chosen.decision
     facts(
         {

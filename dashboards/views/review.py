@@ -231,12 +231,13 @@ def continue_dialogs(
 def show_decision(judged: Standing) -> None:
     """What the gate and people said of it."""
     decision = judged.decision
-    st.markdown(f"**{plain(decision.verdict)}**: {plain(decision.reason)}")
     scores = (
         f"{decision.metric}: A {number(decision.candidate_score)}, "
         f"B {number(decision.champion_score)}; decision {decision.sha256[:12]}"
     )
-    st.caption(plain(scores))
+    st.markdown(
+        f"**{plain(decision.verdict)}**: {plain(decision.reason)}. :gray[:small[{plain(scores)}]]"
+    )
     if answer := judged.answer:
         st.caption(plain(f"{answer.by} {answer.answer} it on {answer.at[:10]}: {answer.reason}"))
 

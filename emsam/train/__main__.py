@@ -69,13 +69,7 @@ def _train_job(run: RunDirectory, options: argparse.Namespace, stop: StopRequest
     """Wait for slots, then train, here or in a process for each device."""
     from emsam.processes import identify
     from emsam.train.run_directory import DONE, STARTING, STOPPED, WAITING
-    from emsam.train.slots import (
-        hold_slots,
-        require_shares,
-        require_slots,
-        slot_names,
-        uses_gpu,
-    )
+    from emsam.train.slots import require_shares, slot_names, uses_gpu
 
     budget = run.params().train
     require_shares(budget.batch_size, options.devices * options.nodes)
@@ -88,17 +82,8 @@ def _train_job(run: RunDirectory, options: argparse.Namespace, stop: StopRequest
             run.update_status(**me | {"state": state, "note": None} | more)
 
     say(STARTING, slots=[])
-    held_slots: AbstractContextManager[list[str]]
-    if options.slots is None:
-        held_slots = nullcontext([""] * options.devices)
-    else:
-        names = slot_names(budget, options.cpu_slots)
-        require_slots(names, options.devices)
-        held_slots = hold_slots(
-            options.slots, names, options.devices, holder=str(run.path), stop=stop,
-            waiting=lambda note: say(WAITING, slots=[], note=note),
-        )  # fmt: skip
-    with held_slots as held:
+    names = slot_names(budget, options.cpu_slots)
+    with _slots(run, options, names, stop, lambda note: say(WAITING, slots=[], note=note)) as held:
         if not held:
             say(STOPPED)
             return EXIT_STOPPED
@@ -111,6 +96,24 @@ def _train_job(run: RunDirectory, options: argparse.Namespace, stop: StopRequest
 
         device = names.index(held[0]) if options.slots and uses_gpu(budget) else None
         return 0 if train(run, stop, device=device) == DONE else EXIT_STOPPED
+
+
+def _slots(
+    run: RunDirectory,
+    options: argparse.Namespace,
+    names: list[str],
+    stop: StopRequest,
+    waiting: Callable[[str], None],
+) -> AbstractContextManager[list[str]]:
+    """A slot for each device, from the names of this host's; without ``--slots`` none is held."""
+    if options.slots is None:
+        return nullcontext([""] * options.devices)
+    from emsam.train.slots import hold_slots, require_slots
+
+    require_slots(names, options.devices)
+    return hold_slots(
+        options.slots, names, options.devices, holder=str(run.path), stop=stop, waiting=waiting
+    )
 
 
 def _train_rank(run: RunDirectory, options: argparse.Namespace, stop: StopRequest) -> int:

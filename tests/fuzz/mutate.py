@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import random
 import re
 import struct
@@ -18,9 +17,10 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 from tests.fuzz import hostile
+from tests.fuzz.mutate_bytes import BYTES
+from tests.fuzz.mutate_trees import spoil_json, spoil_lines, spoil_yaml
 
 
 class Link(str):
@@ -32,7 +32,6 @@ Files = dict[str, "bytes | Link"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 1 << 22
-_MOST_PLACES = 100_000
 _LINKS = ("../outside/secret", "../../outside/secret", "/etc/passwd", "/dev/zero", "/dev/full", ".",
           "loop", "nowhere", "/", "..")  # fmt: skip
 
@@ -63,7 +62,7 @@ def mutate_content(name: str, content: bytes, others: list[bytes], rng: random.R
         except Exception:  # what was spoilt before may not be parsed any more
             pass
     for _ in range(rng.choice((1, 1, 2, 4))):
-        content = rng.choice(_BYTES)(content, others, rng)
+        content = rng.choice(BYTES)(content, others, rng)
     return content
 
 
@@ -73,11 +72,11 @@ def _is_metadata(name: str) -> bool:
 
 def _known(name: str, content: bytes) -> Callable[..., bytes] | None:
     if name.endswith(".yaml"):
-        return _yaml
+        return spoil_yaml
     if name.endswith(".jsonl"):
-        return _lines
+        return spoil_lines
     if name.endswith((".json", ".zarray", ".zattrs", ".zgroup")):
-        return _json
+        return spoil_json
     if name.endswith(".safetensors"):
         return _safetensors
     if content.startswith(_PNG):
@@ -127,164 +126,6 @@ def _beside(name: str, rng: random.Random) -> str:
     return "/".join(parts)
 
 
-# -- bytes -------------------------------------------------------------------------------------
-
-
-def _place(content: bytes, rng: random.Random) -> int:
-    """Headers are at the beginning, directories at the end."""
-    size = len(content)
-    most = (min(size, 64), min(size, 512), size)[rng.randrange(3)]
-    at = rng.randrange(most) if most else 0
-    return max(0, size - 1 - at) if rng.random() < 0.2 else at
-
-
-def _flip(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(rng.choice((1, 1, 2, 8))):
-        if changed:
-            changed[_place(content, rng)] ^= 1 << rng.randrange(8)
-    return bytes(changed)
-
-
-def _noise(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    at, size = _place(content, rng), rng.choice((1, 4, 16, 64))
-    return content[:at] + rng.randbytes(size) + content[at + size :]
-
-
-def _integer(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    size = rng.choice((1, 2, 4, 4, 4, 8))
-    at = _place(content, rng) // size * size
-    value = hostile.number(rng) % (1 << 8 * size)
-    packed = value.to_bytes(size, rng.choice(("little", "little", "big")))
-    return content[:at] + packed + content[at + size :]
-
-
-def _cut(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    return content[: _place(content, rng)]
-
-
-def _drop(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    at = _place(content, rng)
-    return content[:at] + content[at + rng.choice((1, 2, 4, 100)) :]
-
-
-def _repeat(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    at, size = _place(content, rng), rng.choice((1, 4, 12, 200))
-    return content[:at] + content[at : at + size] * rng.choice((2, 3, 50)) + content[at + size :]
-
-
-def _blank(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    at, size = _place(content, rng), rng.choice((1, 4, 16, 300))
-    return content[:at] + rng.choice((b"\0", b"\xff", b"A")) * size + content[at + size :]
-
-
-def _splice(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    other = rng.choice(others)
-    return (
-        content[: _place(content, rng)]
-        + other[_place(other, rng) :][: rng.choice((16, 999, 99999))]
-    )
-
-
-_BYTES = (_flip, _flip, _noise, _integer, _integer, _integer, _cut, _drop, _repeat, _blank, _splice)
-
-
-# -- trees -------------------------------------------------------------------------------------
-
-
-def _spoil_tree(tree: Any, rng: random.Random) -> Any:
-    """The tree with one to three nodes changed, in place where that is possible."""
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        places = list(_places(tree))
-        if not places:
-            return hostile.node(rng)
-        parent, key = rng.choice(places)
-        what = rng.randrange(8)
-        if what == 0:
-            del parent[key]
-        elif what == 1 and isinstance(parent, dict):
-            parent[rng.choice(hostile.NAMES)] = parent.pop(key)
-        elif what == 2 and isinstance(parent, dict):
-            parent[rng.choice(hostile.NAMES)] = hostile.node(rng)
-        elif what == 3 and isinstance(parent, list):
-            parent[key:key] = [parent[key]] * rng.choice((1, 2, 40))
-        elif what == 4:
-            other, name = rng.choice(places)
-            parent[key] = json.loads(json.dumps(other[name]))
-        else:
-            parent[key] = hostile.node(rng)
-    return tree
-
-
-def _places(tree: Any) -> list[tuple[Any, Any]]:
-    found: list[tuple[Any, Any]] = []
-    todo = [tree]
-    while todo:
-        each = todo.pop()
-        if len(found) > _MOST_PLACES:
-            raise ValueError("a tree that nobody can walk through")
-        keys = (
-            list(each)
-            if isinstance(each, dict)
-            else range(len(each))
-            if isinstance(each, list)
-            else ()
-        )
-        for key in keys:
-            found.append((each, key))
-            todo.append(each[key])
-    return found
-
-
-def _dump(tree: Any) -> bytes:
-    return json.dumps(tree).encode()
-
-
-_TEXTS = (
-    b"[" * 100_000, b'{"a":' * 50_000, b'{"shape": 1' + b"0" * 20_000 + b"}", b"\xff\xfe{\0}\0",
-    b"{}", b"[]", b"null", b"NaN", b'"x"', b"", b"\xef\xbb\xbf{}", b'{"a": 1e999999999}',
-    b"\x80\x04N.", b"-" * 5000, b" " * 100_000,
-)  # fmt: skip
-
-
-def _json(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    if rng.random() < 0.08:
-        return rng.choice(_TEXTS)
-    return _dump(_spoil_tree(json.loads(content), rng))
-
-
-def _lines(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    lines = content.split(b"\n")
-    at = rng.randrange(len(lines))
-    lines[at] = _json(lines[at] or b"{}", others, rng)
-    return b"\n".join(lines)
-
-
-_LAUGHS = b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(
-    b"%c: &%c [%s]\n" % (98 + i, 98 + i, b", ".join([b"*%c" % (97 + i)] * 9)) for i in range(9)
-)
-"""Ten lines that mean 9 ** 10 values."""
-_YAMLS = (
-    _LAUGHS, _LAUGHS + b"train: *j\n", b"!!python/object/apply:os.system ['touch outside/ran']\n",
-    b"train: !!python/object/new:subprocess.Popen [['touch', 'outside/ran']]\n",
-    b"train: !!python/name:os.system\n", b"? " * 20_000, b"[" * 50_000, b"- " * 5000,
-    b"train: &t\n  steps: *t\n", b"a: *missing\n", b"train:\n  <<: [*x]\n", b"%YAML 9.9\n---\n",
-    b"--- a\n--- b\n", b"train: {steps: 1" + b"0" * 10_000 + b"}", b"train: !!binary aaaa\n",
-    b"2001-99-99: 1\n", b"train: {steps: 2001-99-99}\n", b"\0", b"\xff\xff", b"!!set {a, b}",
-    b"train: !!timestamp x", b"? [a]\n: 1\n", b"1: 2\n", b"? {a: b}\n: c\n", b"train: !!int x",
-    b"train: {steps: 1_0_0:59:59.9}", b"train: !!float x", b"? !!python/tuple [1]\n: 1",
-)  # fmt: skip
-
-
-def _yaml(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    if rng.random() < 0.2:
-        text = rng.choice(_YAMLS)
-        return text if rng.random() < 0.5 else content + b"\n" + text
-    import yaml
-
-    return _dump(_spoil_tree(yaml.safe_load(content), rng))
-
-
 # -- formats -----------------------------------------------------------------------------------
 
 
@@ -310,7 +151,7 @@ def _png(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
         field = rng.choice((0, 4))
         data = data[:field] + struct.pack(">I", hostile.number(rng) % (1 << 32)) + data[field + 4 :]
     else:
-        data = rng.choice(_BYTES)(data, others, rng)
+        data = rng.choice(BYTES)(data, others, rng)
     chunks[which] = (kind, data)
     parts = [_PNG]
     for kind, data in chunks:
@@ -347,7 +188,7 @@ def _tiff(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 def _safetensors(content: bytes, others: list[bytes], rng: random.Random) -> bytes:
     (size,) = struct.unpack_from("<Q", content)
-    header = _json(content[8 : 8 + size], others, rng)
+    header = spoil_json(content[8 : 8 + size], others, rng)
     said = hostile.number(rng) % (1 << 64) if rng.random() < 0.1 else len(header)
     return struct.pack("<Q", said) + header + content[8 + size :]
 
