@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from dashboards.kept import FRESH, RUNS
@@ -115,6 +116,18 @@ def facts(rows: dict[str, object]) -> None:
         width="stretch",
         hide_index=True,
     )
+
+
+def show_differing_params(named: Mapping[str, RunRow]) -> None:
+    """A table of the parameters that are not the same in all runs, a column for each name."""
+    differing = runs.differing_params(list(named.values()))
+    if len(named) < 2:
+        st.info("Only one; there is nothing to see a difference from.")
+    elif not differing:
+        st.info("None: all have the same parameters.")
+    else:
+        table = pd.DataFrame.from_dict(differing, orient="index", columns=list(named))
+        st.dataframe(table, width="stretch")
 
 
 def plain(text: str) -> str:

@@ -16,11 +16,12 @@ from dashboards.elements import (
     plain,
     require_runs,
     score_sets,
+    show_differing_params,
 )
 from dashboards.links import show_links
 from dashboards.pairs import compare_slices
 from dashboards.plots import draw_cost, draw_curves, draw_pairs
-from dashboards.queries.runs import RunRow, ScoredSet, best_runs, differing_params
+from dashboards.queries.runs import RunRow, ScoredSet, best_runs
 from emsam.metrics.variants import LOWER_IS_BETTER, PRIMARY
 from emsam.settings import Settings
 
@@ -221,20 +222,6 @@ def show_pairs(runs: list[RunRow], scored: ScoredSet | None, settings: Settings)
         )
 
 
-def show_params(runs: list[RunRow]) -> None:
-    """Only the parameters that differ."""
-    differing = differing_params(runs)
-    if len(runs) < 2:
-        st.info("Choose a second run to see what differs.")
-    elif not differing:
-        st.info("None: these runs have the same parameters.")
-    else:
-        names = [run.label for run in runs]
-        st.dataframe(
-            pd.DataFrame.from_dict(differing, orient="index", columns=names), width="stretch"
-        )
-
-
 def show_page(settings: Settings) -> None:
     """Filters and table; then what was ticked, a section each."""
     st.title("Compare runs")
@@ -250,7 +237,7 @@ def show_page(settings: Settings) -> None:
     st.header("Slice by slice")
     show_pairs(chosen, scored, settings)
     st.header("Parameters that differ")
-    show_params(chosen)
+    show_differing_params({run.label: run for run in chosen})
     show_links(chosen, settings)
     follow_runs(settings)
 

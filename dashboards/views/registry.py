@@ -9,11 +9,13 @@ from dashboards.elements import (
     banner,
     facts,
     forget,
+    list_runs,
     local_time,
     model_history,
     model_names,
     number,
     plain,
+    show_differing_params,
 )
 from dashboards.people import Person, current_person
 from dashboards.queries.registry import ModelHistory
@@ -62,6 +64,18 @@ def show_versions(history: ModelHistory) -> None:
                 "scored on them; the more, the less a score there proves"
             )
         )
+
+
+def show_lineage(history: ModelHistory, settings: Settings) -> None:
+    """Parameters with which the versions were trained, where they differ."""
+    runs = {run.run_id: run for run in list_runs(settings)}
+    known = {
+        f"version {each['version']}": runs[each["run_id"]]
+        for each in history.versions
+        if each["run_id"] in runs
+    }
+    with st.expander("Parameters in which the versions differ"):
+        show_differing_params(known)
 
 
 def show_ledger(history: ModelHistory) -> None:
@@ -216,6 +230,8 @@ def show_page(settings: Settings) -> None:
     with banner():
         person = current_person(settings)
     show_versions(history)
+    with banner(ends=False):
+        show_lineage(history, settings)
     if standing := show_decision(history):
         show_promotion(standing, history, person, settings)
     show_rollback(history, person, settings)

@@ -57,6 +57,12 @@ def test_registry_promotes_with_a_reason_and_takes_it_back(undecided: Settings) 
     assert not any(each.allow_html for each in app.markdown)
 
 
+def test_registry_shows_what_the_versions_were_trained_with(undecided: Settings) -> None:
+    table = open_page("registry").dataframe[1].value
+    assert list(table.columns) == ["version 2", "version 1"]
+    assert list(table.loc["train.steps"]) == ["3", "2"]
+
+
 def test_who_comes_second_is_told(undecided: Settings) -> None:
     mine, theirs = open_page("registry"), open_page("registry")
     mine.text_input[0].set_value(WHY)
