@@ -86,16 +86,20 @@ def _describe(
     entry = find_set(sets, **(wanted or {"split": "test"})) or {}
     mean = next((m for m in entry.get("means", ()) if m["metric"] == metric), {})
     score = decision.get("candidate_score", mean.get("mean"))
+    judged = next((m for m in decision.get("metrics", ()) if m["metric"] == metric), {})
+    low, high = judged.get("candidate_low"), judged.get("candidate_high")
     # The run may have been trained on or tuned since: its interval is then another model's.
-    same = score is not None and mean and math.isclose(score, mean["mean"] or 0, abs_tol=5e-5)
+    known = low is None and score is not None and mean.get("mean") is not None
+    if known and math.isclose(score, mean["mean"], abs_tol=5e-5):
+        low, high = mean["low"], mean["high"]
     return Champion(
         model=found.name,
         version=str(found.version),
         run=found.tags.get("emsam.run", ""),
         metric=metric,
         score=score,
-        low=mean["low"] if same else None,
-        high=mean["high"] if same else None,
+        low=low,
+        high=high,
         data=decision.get("data", entry.get("data", "")),
         split=decision.get("split", entry.get("split", "")),
         digest=decision.get("digest", entry.get("digest", "")),

@@ -93,10 +93,7 @@ def number(value: float | None) -> str:
 
 def score_lines(title: str, means: Sequence[dict[str, Any]]) -> list[str]:
     """A table of means with their 95 % intervals."""
-    rows = [
-        [m["metric"], number(m["mean"]), f"{number(m['low'])} to {number(m['high'])}"]
-        for m in means
-    ]
+    rows = [[m["metric"], number(m["mean"]), _interval(m["low"], m["high"])] for m in means]
     return table(title, ["metric", "mean", "95 % interval"], rows)
 
 
@@ -125,3 +122,7 @@ def resolve_params(
         if value is not None
     ]
     return load_params(file, [*(overrides or ()), *extra])
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if number(low) == "-" else f"{number(low)} to {number(high)}"

@@ -42,8 +42,8 @@ class Decision:
     gate
         Parameters of the rule.
     metrics
-        A mapping a metric variant: means, improvement (above 0 is better) with its interval, and
-        what was resampled.
+        A mapping a metric variant: means, the candidate's with its 95 % interval, improvement
+        (above 0 is better) with its own, and what was resampled.
     notes
         What a reader should know of this decision.
     """

@@ -30,7 +30,13 @@ from emsam.registry.looks import count_gate_look
 from emsam.registry.models import champion_of
 from emsam.registry.names import version_name
 from emsam.registry.training_slices import learned_by, refuse_overlap
-from emsam.registry.verdict import Comparison, broken_scores, compare_scores, mean_score
+from emsam.registry.verdict import (
+    Comparison,
+    broken_scores,
+    compare_scores,
+    mean_score,
+    score_interval,
+)
 from emsam.settings import Settings
 from emsam.train.provenance import describe_git, package_versions
 
@@ -192,7 +198,7 @@ def _conclude(
     if found.champion is None:
         verdict, reason = (REJECT, empty) if empty else (PROMOTE, "there was no champion")
         means = tuple(
-            _metric_row(name, mean_score(found.candidate.scores, name))
+            _metric_row(name, found, gate)
             for name in next(iter(found.candidate.scores[0].values()))
         )
         return replace(
@@ -211,7 +217,7 @@ def _conclude(
         champion_score=mean_score(found.champion.scores, known.metric),
         judged=judged,
         metrics=tuple(
-            _metric_row(each.metric, each.candidate, each.champion)
+            _metric_row(each.metric, found, gate)
             | {"improvement": each.improvement.mean}
             | {key: value for key, value in asdict(each.improvement).items() if key != "mean"}
             for each in compared.metrics
@@ -220,9 +226,19 @@ def _conclude(
     return decision, compared
 
 
-def _metric_row(metric: str, candidate: float, champion: float | None = None) -> dict[str, Any]:
-    row = {"metric": metric, "candidate": candidate, "champion": champion}
-    return row | {"improvement": None, "low": None, "high": None}
+def _metric_row(metric: str, found: Judgement, gate: GateParams) -> dict[str, Any]:
+    """Means, with the candidate's interval; there is no improvement without a champion."""
+    low, high = score_interval(found.candidate.scores, metric, gate)
+    return {
+        "metric": metric,
+        "candidate": mean_score(found.candidate.scores, metric),
+        "candidate_low": low,
+        "candidate_high": high,
+        "champion": mean_score(found.champion.scores, metric) if found.champion else None,
+        "improvement": None,
+        "low": None,
+        "high": None,
+    }
 
 
 def _packages(candidate: ModelVersion, champion: ModelVersion | None) -> dict[str, Any]:

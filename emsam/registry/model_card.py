@@ -103,7 +103,6 @@ def _scores(run: RunDirectory, params: Params) -> Iterator[str]:
     yield from ("", "| volume | slices | metric | mean | interval |", "|---|---|---|---|---|")
     for entry in entries:
         for each in entry["means"]:
-            values = [each["mean"], each["low"], each["high"]]
-            mean, low, high = ("-" if value is None else f"{value:.4f}" for value in values)
-            place = f"| {entry['data']} | {entry['split']} | `{each['metric']}` "
-            yield f"{place}| {mean} | {low} to {high} |"
+            mean = "-" if each["mean"] is None else f"{each['mean']:.4f}"
+            span = "-" if each["low"] is None else f"{each['low']:.4f} to {each['high']:.4f}"
+            yield (f"| {entry['data']} | {entry['split']} | `{each['metric']}` | {mean} | {span} |")

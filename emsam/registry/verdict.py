@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emsam.metrics.block_bootstrap import block_bootstrap_interval
 from emsam.metrics.variants import LOWER_IS_BETTER, PRIMARY
 from emsam.params import GateParams, Task
 from emsam.registry.decision import INCONCLUSIVE, PROMOTE, REJECT
@@ -121,6 +122,24 @@ def broken_scores(
 def mean_score(scores: Sequence[VolumeScores], metric: str) -> float:
     """Mean over all slices that have a number; NaN where none has."""
     return _mean([value for _, _, value in _values(scores, metric)])
+
+
+def score_interval(
+    scores: Sequence[VolumeScores], metric: str, gate: GateParams
+) -> tuple[float, float]:
+    """95 % block-bootstrap interval of :func:`mean_score`; NaN where there are too few slices.
+
+    No block has slices of two volumes.
+    """
+    apart = gate.block << 32
+    places, values = [], []
+    for index, z, value in _values(scores, metric):
+        places.append(index * apart + z)
+        values.append(value)
+    _, low, high = block_bootstrap_interval(
+        values, places, block=gate.block, resamples=gate.resamples, seed=gate.seed
+    )
+    return low, high
 
 
 def _decide(
