@@ -24,6 +24,7 @@ from emsam.settings import Settings
 OPTIONS = {
     "server.headless": "true",
     "server.address": "127.0.0.1",
+    "server.fileWatcherType": "none",  # it looks through all modules for each who comes
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "none",
     "client.toolbarMode": "minimal",

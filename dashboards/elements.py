@@ -110,12 +110,9 @@ def show_unmirrored(known: list[RunRow], settings: Settings) -> None:
 
 
 def facts(rows: dict[str, object]) -> None:
-    """A table of names and values."""
-    st.dataframe(
-        [{"": name, "value": str(value)} for name, value in rows.items()],
-        width="stretch",
-        hide_index=True,
-    )
+    """A table of names and values, which are shown whole."""
+    table = {name: plain(str(value)) for name, value in rows.items()}
+    st.table(pd.Series(table, name="value"), border="horizontal", hide_header=True)
 
 
 def show_differing_params(named: Mapping[str, RunRow]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -28,6 +30,17 @@ def choose_volume(settings: Settings) -> Volume:
         return Volume(volume_folder(name, settings))
 
 
+def _source(recipe: str) -> str:
+    """Digests of the input, of a volume that was ingested."""
+    try:
+        known = json.loads(recipe)
+        return ", ".join(
+            f"{name} {at}" for name, at in {"image": known["image"], **known["labels"]}.items()
+        )
+    except (ValueError, TypeError, KeyError):
+        return recipe
+
+
 def show_facts(volume: Volume) -> None:
     """What it is, and its splits over z."""
     info = volume.info
@@ -36,9 +49,10 @@ def show_facts(volume: Volume) -> None:
             "Shape (z, y, x)": " × ".join(map(str, volume.shape)),
             "Voxel (z, y, x)": " × ".join(f"{side:g}" for side in info.voxel_size) + " nm",
             "Labels": ", ".join(volume.tasks) or "none",
-            "Source": info.source,
-            "Licence": info.licence,
+            "Made from": _source(info.source),
+            "Licence": info.licence or "not known",
         }
+        | {key.capitalize(): value for key, value in info.provenance.items()}
     )
     st.plotly_chart(
         draw_splits(info.splits, volume.shape[0], info.missing, info.unlabelled),

@@ -57,7 +57,7 @@ def running_app(settings: Settings, log: Path, **more: str) -> Iterator[str]:
     environment["PYTHONPATH"] = str(ROOT)
     command = [
         sys.executable, "-m", "dashboards", "--server.port", str(port),
-        "--server.fileWatcherType", "none", "--client.showErrorDetails", "full",
+        "--client.showErrorDetails", "full",
     ]  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -38,8 +38,9 @@ def seen(app: AppTest) -> str:
     boxes = (app.title, app.markdown, app.caption, app.info, app.warning, app.error, app.subheader)
     text = "\n".join(str(each.value) for box in boxes for each in box)
     metrics = "\n".join(f"{each.label} {each.value}" for each in app.metric)
+    facts = "\n".join(each.value.to_csv() for each in app.table)
     tables = "\n".join(each.value.to_csv() for each in app.dataframe)
-    return re.sub(r"\\(?=\W|_)", "", f"{text}\n{metrics}") + tables
+    return re.sub(r"\\(?=\W|_)", "", f"{text}\n{metrics}\n{facts}") + tables
 
 
 @pytest.mark.parametrize("page", PAGES)
