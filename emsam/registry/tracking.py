@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunInfo, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from emsam.documents import write_whole
@@ -133,8 +134,18 @@ def _describe(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
     if "weights" in inputs:
         tags += [RunTag("emsam.pretrained_sha256", inputs["weights"]["sha256"])]
     client.log_batch(run_id, params=values, tags=tags)
-    client.log_inputs(run_id, [_dataset(data) for data in inputs["data"]])
+    _log_inputs(client, run_id, [_dataset(data) for data in inputs["data"]])
     client.set_tag(run_id, "emsam.described", "true")
+
+
+def _log_inputs(client: MlflowClient, run_id: str, found: list[DatasetInput]) -> None:
+    try:
+        client.log_inputs(run_id, found)
+    except MlflowException as error:
+        if "unique constraint" not in str(error).lower():
+            raise
+        # two runs name a data set that MLflow did not know at the same moment; now it does
+        client.log_inputs(run_id, found)
 
 
 def _dataset(data: dict[str, Any]) -> DatasetInput:
