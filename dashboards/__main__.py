@@ -19,6 +19,7 @@ import dashboards.pairs
 import dashboards.queries.registry  # noqa: F401
 from dashboards.kept import RUNS
 from dashboards.queries.tracker import TrackerUnreachable
+from emsam.errors import InputError
 from emsam.settings import Settings
 
 OPTIONS = {
@@ -36,7 +37,7 @@ PATIENCE = 5.0
 
 def list_runs() -> None:
     """The pages say it if something is wrong."""
-    with suppress(TrackerUnreachable):
+    with suppress(TrackerUnreachable, InputError):
         RUNS.get(Settings())
 
 

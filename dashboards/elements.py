@@ -31,8 +31,10 @@ def _cached(query: Callable[..., Any], fresh: float | None = FRESH) -> Callable[
     )
 
 
-def _curve_until(newest: float, run_id: str, metric: str, settings: Settings) -> Curve:
-    """A curve that ends in ``newest``: it is asked for again once the run has gone on."""
+def _curve_until(
+    newest: tuple[float, float | None], run_id: str, metric: str, settings: Settings
+) -> Curve:
+    """A curve that ends in ``newest``, a value at a minute: it is asked for again after that."""
     return runs.learning_curve(run_id, metric, settings)
 
 
@@ -59,7 +61,7 @@ def list_runs(settings: Settings) -> list[RunRow]:
 
 def learning_curve(run: RunRow, metric: str, settings: Settings) -> Curve:
     """:func:`dashboards.queries.runs.learning_curve` up to what the list of runs says."""
-    return _curve(run.values[metric], run.run_id, metric, settings)
+    return _curve((run.values[metric], run.minutes), run.run_id, metric, settings)
 
 
 def follow_runs(settings: Settings) -> None:

@@ -87,7 +87,9 @@ def read_secrets(settings: Settings) -> Secrets:
         mode = file.stat().st_mode & 0o777
         text = file.read_text()
     except FileNotFoundError:
-        raise InputError(f"{file}: not there; run 'emsam up --profile team'") from None
+        raise InputError(
+            f"{file}: not there; run 'emsam up --profile team', or take it from a backup"
+        ) from None
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}; ask whoever keeps this team's stack") from None
     if mode & 0o077:
@@ -144,6 +146,7 @@ def s3_environment(settings: Settings, identity: str = "aws") -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": known.value(f"{identity}_secret_access_key"),
         "AWS_SESSION_TOKEN": "",
         "AWS_ENDPOINT_URL": settings.s3_url,
+        "AWS_ENDPOINT_URL_S3": settings.s3_url,  # boto3 prefers it: another's may be set
         "AWS_DEFAULT_REGION": "us-east-1",
     }
 

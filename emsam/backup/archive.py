@@ -46,9 +46,6 @@ class ArchiveWriter:
             raise
         self._members[name] = {"size": size, "sha256": reader.digest.hexdigest()}
 
-    def add_bytes(self, name: str, content: bytes) -> None:
-        self.add(name, io.BytesIO(content), len(content))
-
     def add_file(self, name: str, path: Path) -> None:
         """A file as it is now; what is appended meanwhile is left out."""
         with path.open("rb") as stream:
@@ -92,11 +89,14 @@ def new_archive(final: Path) -> Iterator[tuple[ArchiveWriter, Path]]:
         There is a file of that name, or no folder to put it in.
     """
     if final.exists():
-        raise InputError(f"{final}: is there already, and no backup is overwritten; name another")
+        raise _taken(final)
     if not final.parent.is_dir():
         raise InputError(f"{final.parent}: no such folder; make it first")
     part = final.with_name(f".{final.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise InputError(f"{final.parent}: {error.strerror}; name another folder") from None
     try:
         with os.fdopen(descriptor, "wb") as stream:
             with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -104,10 +104,26 @@ def new_archive(final: Path) -> Iterator[tuple[ArchiveWriter, Path]]:
             stream.flush()
             os.fsync(stream.fileno())
         verify(part)
-        os.link(part, final)  # unlike a rename it overwrites nothing
+        _name(part, final)
         sync_path(final.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _name(part: Path, final: Path) -> None:
+    """Unlike a rename a link overwrites nothing, but some file systems have none."""
+    try:
+        os.link(part, final)
+    except FileExistsError:
+        raise _taken(final) from None
+    except OSError:
+        if final.exists():
+            raise _taken(final) from None
+        part.rename(final)
+
+
+def _taken(final: Path) -> InputError:
+    return InputError(f"{final}: is there already, and no backup is overwritten; name another")
 
 
 def verify(file: Path) -> dict[str, Any]:

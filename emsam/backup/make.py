@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 from emsam.backup.archive import ArchiveWriter, new_archive
 from emsam.credentials import secrets_file
-from emsam.errors import InputError, StackFailed, VersioningFailed
+from emsam.errors import InputError, StackFailed
 from emsam.params import TASKS
 from emsam.registry.database import Database
 from emsam.settings import Settings
@@ -44,17 +45,22 @@ def backup(target: Path, settings: Settings, say: Say = lambda line: None) -> di
     Returns
     -------
     dict
-        ``file``, ``size`` (bytes), ``objects``, ``runs`` and ``seconds``.
+        ``file``, ``size`` (bytes), ``objects``, ``runs``, ``versions`` (of data sets) and
+        ``seconds``.
 
     Raises
     ------
     InputError
-        The folder is of one person, its stores do not run, or the file is there.
+        The folder is of one person, its stores do not run, the file is there, or the command is
+        not given in the project's git repository.
     StackFailed
         A dump or an object failed; nothing is left of the file.
     """
     begun = time.monotonic()
     _require_stores(settings)
+    repository = find_repository()
+    if not settings.runs_root.is_dir():
+        say(f"{settings.runs_root}: no such folder; no runs are kept")
     final = target
     if target.is_dir():
         final = target / f"emsam-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar"
@@ -64,7 +70,7 @@ def backup(target: Path, settings: Settings, say: Say = lambda line: None) -> di
         say(f"copying runs of {settings.runs_root}")
         runs = _add_folder(archive, "runs", settings.runs_root, {part})
         _add_databases(archive, part.parent, settings, say)
-        _add_versions(archive, part.parent)
+        versions = _add_versions(archive, part.parent, repository)
         for name in FOLDERS:
             _add_folder(archive, f"home/{name}", settings.home / name, {part})
         objects = _add_objects(archive, settings, say)
@@ -74,7 +80,7 @@ def backup(target: Path, settings: Settings, say: Say = lambda line: None) -> di
         )
     return {
         "file": str(final), "size": final.stat().st_size, "objects": objects, "runs": len(runs),
-        "seconds": time.monotonic() - begun,
+        "versions": versions, "seconds": time.monotonic() - begun,
     }  # fmt: skip
 
 
@@ -115,25 +121,22 @@ def _add_databases(archive: ArchiveWriter, room: Path, settings: Settings, say: 
             archive.add_file(f"databases/{name}.dump", file)
 
 
-def _add_versions(archive: ArchiveWriter, room: Path) -> None:
-    """The branch and the tags that name data set versions, where the project has some."""
-    try:
-        repository = find_repository()
-    except (InputError, VersioningFailed):
-        return
+def _add_versions(archive: ArchiveWriter, room: Path, repository: Path) -> int:
+    """The branch and the tags that name data set versions; returns how many there are."""
     if not branch_exists(repository):
-        return
+        return 0
     with tempfile.TemporaryDirectory(prefix=".emsam-bundle-", dir=room) as folder:
         file = Path(folder, BUNDLE)
         refs = ["refs/heads/datasets", "--glob=refs/tags/data/*"]
         git(repository, "bundle", "create", "--quiet", str(file.absolute()), *refs)
         archive.add_file(BUNDLE, file)
+    return len(git(repository, "tag", "--list", "data/*").split())
 
 
 def _add_folder(archive: ArchiveWriter, prefix: str, folder: Path, without: set[Path]) -> set[str]:
     """All files of a folder; returns the first part of their paths. A file that goes is left."""
     found = set()
-    for path in sorted(folder.rglob("*")):
+    for path in _files(folder):
         if path.is_symlink() or not path.is_file() or path in without:
             continue
         name = path.relative_to(folder).as_posix()
@@ -141,10 +144,19 @@ def _add_folder(archive: ArchiveWriter, prefix: str, folder: Path, without: set[
             archive.add_file(f"{prefix}/{name}", path)
         except FileNotFoundError:
             continue  # an older checkpoint, say
+        except PermissionError:
+            raise StackFailed(f"{path}: may not be read; back up as who may read it") from None
         except EOFError:
             raise StackFailed(f"{path}: was cut while it was read; run the same again") from None
         found.add(name.split("/")[0])
     return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """In order; a folder that goes meanwhile is left out."""
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(root, name) for name in sorted(names))
 
 
 def _add_objects(archive: ArchiveWriter, settings: Settings, say: Say) -> int:
@@ -153,9 +165,10 @@ def _add_objects(archive: ArchiveWriter, settings: Settings, say: Say) -> int:
     count = 0
     for bucket in seaweed.BUCKETS:
         say(f"copying the bucket {bucket}")
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-            for entry in page.get("Contents", ()):
-                count += _add_object(archive, client, bucket, entry["Key"])
+        with seaweed.answering(bucket):
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                for entry in page.get("Contents", ()):
+                    count += _add_object(archive, client, bucket, entry["Key"])
     return count
 
 
@@ -164,10 +177,7 @@ def _add_object(archive: ArchiveWriter, client: Any, bucket: str, key: str) -> i
         reply = client.get_object(Bucket=bucket, Key=key)
     except client.exceptions.NoSuchKey:
         return 0
-    try:
-        # the name of a member is a path, which a key need not be
-        head = json.dumps([bucket, key])
-        archive.add(f"objects/{head}", reply["Body"], reply["ContentLength"])
-    except EOFError:
-        raise StackFailed(f"s3://{bucket}/{key}: broke off; run the same again") from None
+    # the name of a member is a path, which a key need not be
+    head = json.dumps([bucket, key])
+    archive.add(f"objects/{head}", reply["Body"], reply["ContentLength"])
     return 1

@@ -46,7 +46,7 @@ def restore(file: Path, settings: Settings, say: Say = lambda line: None) -> dic
     say("checking the backup")
     manifest = verify(file)
     first = dict(_first(file))
-    _write_settings(first["team.yaml"], settings)
+    write_settings(first["team.yaml"], settings)
     try:
         write_secret(secrets_file(settings), first["secrets.env"].decode())
         found = Settings(home=settings.home)
@@ -85,15 +85,18 @@ def _first(file: Path) -> list[tuple[str, bytes]]:
     return found
 
 
-def _write_settings(text: bytes, settings: Settings) -> None:
+def write_settings(text: bytes, settings: Settings) -> None:
     """The team's file, with what the environment says in place of what it said."""
     values = dict(yaml.safe_load(text))
     said = [name for name in team.WRITTEN if f"EMSAM_{name.upper()}" in os.environ]
+    # runs come into the folder that was looked at, wherever the team of the backup had its own
+    values["runs_root"] = str(settings.runs_root)
     team.write_file(settings, values | {name: getattr(settings, name) for name in said})
 
 
 def _fill(file: Path, settings: Settings, repository: Path, say: Say) -> None:
     """Start the stores, empty, give each member its place, and stop them."""
+    versions = settings.home / BUNDLE
     team.create(settings)
     stack.require_ports(settings)
     try:
@@ -102,18 +105,23 @@ def _fill(file: Path, settings: Settings, repository: Path, say: Say) -> None:
         say("bringing back databases, runs and objects")
         for member, stream in members(file):
             kind, _, name = member.name.partition("/")
-            if kind == "databases":
+            if kind == BUNDLE:
+                with versions.open("wb") as copy:
+                    shutil.copyfileobj(stream, copy)
+            elif kind == "databases":
                 _bring_database(name.removesuffix(".dump"), stream, settings)
             elif kind == "objects":
                 bucket, key = json.loads(name)
-                client.upload_fileobj(stream, bucket, key)
-            elif kind == BUNDLE:
-                _bring_versions(stream, repository)
+                with seaweed.answering(bucket):
+                    client.upload_fileobj(stream, bucket, key)
             elif kind in ("home", "runs"):
                 root = settings.home if kind == "home" else settings.runs_root
                 _bring_file(root, name, stream, FOLDERS if kind == "home" else None)
             elif member.name not in (MANIFEST, "team.yaml", "secrets.env"):
                 raise InputError(f"{file}: {member.name}: is of a newer EM-SAM")
+        if versions.exists():  # last, since nobody takes them out of the repository again
+            _bring_versions(versions, repository)
+            versions.unlink()
     finally:
         stack.stop_services(["s3", "postgres"], settings, say)
 
@@ -130,13 +138,10 @@ def _bring_database(name: str, stream: IO[bytes], settings: Settings) -> None:
         )  # fmt: skip
 
 
-def _bring_versions(stream: IO[bytes], repository: Path) -> None:
+def _bring_versions(bundle: Path, repository: Path) -> None:
     """The branch and the tags of data set versions, out of git's bundle."""
-    with tempfile.NamedTemporaryFile(suffix=".bundle") as copy:
-        shutil.copyfileobj(stream, copy)
-        copy.flush()
-        refs = [f"refs/heads/{BRANCH}:refs/heads/{BRANCH}", "refs/tags/data/*:refs/tags/data/*"]
-        git(repository, "fetch", "--quiet", "--no-tags", copy.name, *refs)
+    refs = [f"refs/heads/{BRANCH}:refs/heads/{BRANCH}", "refs/tags/data/*:refs/tags/data/*"]
+    git(repository, "fetch", "--quiet", "--no-tags", str(bundle.absolute()), *refs)
 
 
 def _bring_file(root: Path, name: str, stream: IO[bytes], folders: tuple[str, ...] | None) -> None:

@@ -29,7 +29,7 @@ def open_aws(service: str) -> Any:
         from botocore.config import Config
     except ModuleNotFoundError:
         raise InputError(
-            "AWS and s3:// need boto3, which is not installed: pip install 'emsam[platform]'"
+            "AWS and s3:// need boto3, which is not installed: pip install -e '.[platform]'"
         ) from None
     config = Config(
         connect_timeout=10, read_timeout=60, max_pool_connections=WORKERS,

@@ -16,7 +16,7 @@ from emsam.processes import find_process
 from emsam.settings import Settings
 from emsam.train.run_directory import ACTIVE, FAILED, STOPPED, WAITING, RunDirectory
 
-KILLED, HANGS = "killed", "hangs"
+KILLED, HANGS, DAMAGED = "killed", "hangs", "damaged"
 """States that a trainer cannot write itself."""
 
 
@@ -41,14 +41,17 @@ class Job:
 
 
 def list_jobs(settings: Settings, count: int) -> list[Job]:
-    """Running jobs, then the ``count`` that ended last, of the run directories in ``runs_root``."""
+    """Running jobs, then the ``count`` that ended last, of the run directories in ``runs_root``.
+
+    One whose status cannot be read is :data:`DAMAGED`, and hides no other.
+    """
     runs = [RunDirectory(path.parent) for path in settings.runs_root.glob("*/status.json")]
     now = time.time()  # ages of different moments would not sort
     jobs = sorted(
-        (describe_job(run, settings, now) for run in runs),
+        (_readable(run, settings, now) for run in runs),
         key=lambda job: math.inf if job.heartbeat_age is None else job.heartbeat_age,
     )
-    active = [job for job in jobs if job.state in (*ACTIVE, HANGS)]
+    active = [job for job in jobs if job.state in (*ACTIVE, HANGS, DAMAGED)]
     return active + [job for job in jobs if job not in active][:count]
 
 
@@ -68,6 +71,17 @@ def describe_job(run: RunDirectory, settings: Settings, now: float | None = None
         raise InputError(
             f"{run.status_file}: damaged ({one_line(error)}); remove it, or copy the run again"
         ) from None
+
+
+def _readable(run: RunDirectory, settings: Settings, now: float) -> Job:
+    try:
+        return describe_job(run, settings, now)
+    except InputError as error:
+        return Job(
+            id=run.name, run=str(run.path), state=DAMAGED, slots=[], host="", pid=None, step=0,
+            steps=None, fraction=0.0, steps_per_second=0.0, seconds_left=None, loss=None,
+            heartbeat_age=None, note=str(error),
+        )  # fmt: skip
 
 
 def _describe(run: RunDirectory, status: dict[str, Any], settings: Settings, now: float) -> Job:

@@ -216,7 +216,8 @@ def _sync_trials(client: MlflowClient, run: RunDirectory, run_id: str) -> None:
         if identity not in known:
             _log_trial(client, parent, line, identity)
     for each in _nested(client, parent):
-        if _TRIAL not in each.data.tags:  # was cut short, or its answer was lost
+        tags = each.data.tags  # somebody may nest runs of their own in ours
+        if "emsam.data" in tags and _TRIAL not in tags:  # was cut short, or its answer was lost
             client.delete_run(each.info.run_id)
     memory.remember_trials(run_id, len(trials))
 

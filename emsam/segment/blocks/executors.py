@@ -145,7 +145,7 @@ def dask(address: str, folder: str, keep: int) -> Iterator[Executor]:
         from dask.distributed import Client
     except ModuleNotFoundError:
         raise InputError(
-            "--dask needs dask.distributed, which is not installed: pip install 'emsam[dask]'"
+            "--dask needs dask.distributed, which is not installed: pip install -e '.[dask]'"
         ) from None
     try:
         client = Client(address, timeout=20, set_as_default=False)  # type: ignore[no-untyped-call]

@@ -19,7 +19,7 @@ CONTENT = {"a": b"x" * 3000, "runs/b": b"", "objects/c": bytes(range(256)) * 40}
 def make(file: Path) -> Path:
     with new_archive(file) as (archive, _):
         for name, content in CONTENT.items():
-            archive.add_bytes(name, content)
+            archive.add(name, io.BytesIO(content), len(content))
         archive.finish({"made": "now"})
     return file
 

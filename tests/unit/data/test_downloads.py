@@ -310,7 +310,7 @@ def test_a_server_that_answers_with_something_else(bucket: str, line: Line, stor
 
 def test_without_boto3_there_is_a_remedy(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    refused(Source("s3://b/em.tif", {}, VOXEL), store, "pip install 'emsam[platform]'")
+    refused(Source("s3://b/em.tif", {}, VOXEL), store, "pip install -e '.[platform]'")
 
 
 @pytest.mark.parametrize("path", ["../x.tif", "a/../../x.tif", "/etc/x.tif", "a//b.tif", "."])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from emsam.errors import InputError
-from emsam.launch.jobs import list_jobs, stop_job
+from emsam.launch.jobs import describe_job, list_jobs, stop_job
 from emsam.params import Params
 from emsam.processes import find_process, identify
 from emsam.settings import Settings
@@ -106,9 +106,14 @@ def test_an_unknown_job_is_bad_input(settings: Settings) -> None:
 )
 def test_a_status_that_no_trainer_wrote_is_named(settings: Settings, said: str) -> None:
     run = make_run(settings, "odd")
+    make_run(settings, "sound")
     run.status_file.write_text(f'{{"state": "done", "step": 1, "seconds": 1, {said}}}')
     with pytest.raises(InputError, match=str(run.status_file)):
-        list_jobs(settings, 5)
+        describe_job(run, settings)
+    found = {job.id: job for job in list_jobs(settings, 5)}
+    assert found.keys() == {"odd", "sound"}
+    assert (found["odd"].state, found["sound"].state != "damaged") == ("damaged", True)
+    assert str(run.status_file) in found["odd"].note
 
 
 @pytest.mark.parametrize("pid", [-1, 1 << 80, "1", None])

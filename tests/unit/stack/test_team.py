@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from emsam.backup.restore import write_settings as write_restored_settings
 from emsam.credentials import (
     Secrets,
     make_secrets,
@@ -38,7 +39,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Of a team whose folder has its settings and passwords, and no data yet."""
     monkeypatch.setattr(postgres, "binary", lambda name: f"/pg/{name}")
     monkeypatch.setattr(postgres, "account", lambda: "")
-    monkeypatch.setattr(seaweed, "_weed", lambda: "/bin/weed")
+    monkeypatch.setattr(seaweed, "binary", lambda: "/bin/weed")
     made = Settings(home=tmp_path / "home", profile="team", mlflow_port=5777)
     team.write_settings(made)
     make_secrets(made)
@@ -161,6 +162,24 @@ def test_data_of_one_person_is_not_hidden_behind_a_team(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="a check for root")
+def test_new_passwords_are_not_made_for_databases_that_know_the_old(settings: Settings) -> None:
+    postgres.data_folder(settings).mkdir()
+    (postgres.data_folder(settings) / "PG_VERSION").write_text("15\n")
+    secrets_file(settings).unlink()
+    with pytest.raises(InputError, match=r"secrets\.env: is gone.*take it from a backup"):
+        team.create(settings)
+    assert not secrets_file(settings).exists()
+
+
+def test_a_restored_team_keeps_its_runs_where_room_was_looked_for(
+    settings: Settings, tmp_path: Path
+) -> None:
+    here = Settings(home=tmp_path / "drill", runs_root=tmp_path / "drill-runs")
+    write_restored_settings(b"profile: team\nruns_root: /lab/runs\napproval: required\n", here)
+    found = Settings(home=here.home)
+    assert (found.runs_root, found.approval) == (here.runs_root, "required")
+
+
 def test_a_folder_that_postgresql_cannot_enter_is_named(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)

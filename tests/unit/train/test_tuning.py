@@ -154,5 +154,5 @@ def test_what_cannot_be_searched_is_refused(
     with run.lock(), pytest.raises(InputError, match="another process"):
         tune_run(run, synthetic_volume, "val", Search())
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(InputError, match=r"emsam\[tune\]"):
+    with pytest.raises(InputError, match=r"\.\[tune\]"):
         tune_run(run, synthetic_volume, "val", Search())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from emsam.data.readers import open_stack
+from emsam.errors import DamagedInput
 from tests.stacks import read, refusal, stacks
 
 
@@ -83,6 +84,29 @@ def test_gaps_in_the_numbers_are_told(tmp_path: Path, grey_stack: np.ndarray) ->
         assert stack.warnings == (
             "numbers of the slices have gaps after 1; the volume has none there",
         )
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_a_damaged_slice_is_damage_that_names_the_folder(
+    suffix: str, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    folder = write_folder(tmp_path / "em", grey_stack, f"z{{}}.{suffix}")
+    path = folder / f"z1.{suffix}"
+    if suffix == "tif":
+        tifffile.imwrite(path, grey_stack[1], compression="zlib", photometric="minisblack")
+        with tifffile.TiffFile(path) as file:
+            (at,), (size,) = file.pages[0].dataoffsets, file.pages[0].databytecounts
+    else:
+        content = path.read_bytes()
+        at, size = content.index(b"IDAT") + 4, 8
+    spoilt = bytearray(path.read_bytes())
+    spoilt[at : at + size] = b"\xff" * size
+    path.write_bytes(spoilt)
+    with (
+        open_stack(folder) as stack,
+        pytest.raises(DamagedInput, match=f"em.*z1.{suffix}"),
+    ):
+        list(stack.slices_from(0))
 
 
 def other_suffix(folder: Path, plane: np.ndarray) -> None:

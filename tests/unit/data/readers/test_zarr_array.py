@@ -371,6 +371,18 @@ def test_a_link_that_leads_out_is_not_followed(
         found.region(0, slice(0, 4), slice(0, 4))
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_folder_that_leads_out_is_not_entered(
+    whole: bool, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    path = write(tmp_path / "em.zarr", grey_stack, compressors=None)
+    (path / "c" / "0").rename(tmp_path / "private")
+    (path / "c" / "0").symlink_to(tmp_path / "private")
+    refused = pytest.raises(InputError, match="c/0 is a link that leads out of it")
+    with refused, open_stack(path, whole=whole) as found:
+        found.region(0, slice(0, 4), slice(0, 4))
+
+
 def test_a_shard_of_chunks_beyond_all_bounds_is_refused(
     tmp_path: Path, grey_stack: np.ndarray
 ) -> None:
