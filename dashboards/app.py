@@ -1,4 +1,4 @@
-"""The dashboard: ``streamlit run dashboards/app.py``."""
+"""The dashboard's pages, and who may see them; ``python -m dashboards`` runs it."""
 
 from __future__ import annotations
 

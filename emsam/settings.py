@@ -115,7 +115,8 @@ class Settings(BaseSettings):
     pools: str = ""
     """Work pools that this machine serves, such as ``cpu,gpu``; empty means what it has."""
     on_publish: str = ""
-    """Deployment that each new data set version starts, such as ``fine-tune/gpu``."""
+    """Deployment that the flow ``publish-dataset`` starts on each new version, such as
+    ``fine-tune/gpu``."""
 
     downloads_root: Path = Field(default_factory=lambda: _cache("downloads"))
     """Files of published data sets, as their sources have them; may be removed at any time."""

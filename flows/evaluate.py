@@ -20,7 +20,7 @@ from emsam.train.run_directory import RunDirectory
 def evaluate(
     run: str, data: str, split: Literal["train", "val", "test"] = "test"
 ) -> list[dict[str, Any]]:
-    """Score, draw and keep the masks of the newest checkpoint; log all of it to MLflow.
+    """Score, draw and keep the masks of the checkpoint that is judged; log all of it to MLflow.
 
     Args:
         run: Run directory, such as `runs/first`; relative to the worker's folder.

@@ -89,7 +89,7 @@ def show_form(settings: Settings, person: Person) -> None:
             more = st.text_area(
                 "More parameters, one a line",
                 placeholder="train.batch_size=4",
-                help="As --set takes them; docs/architecture.md names them all.",
+                help="As --set takes them; docs/reference/params.md names them all.",
             )
             if st.form_submit_button("Start", type="primary"):
                 items = [

@@ -58,7 +58,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Fine-tune, judge, promote and use segmentation models of electron-microscopy images.",
-    epilog="Folders and addresses are set by EMSAM_* variables; see docs/architecture.md.",
+    epilog="Folders and addresses are set by EMSAM_* variables; see docs/reference/settings.md.",
 )
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.add_typer(weights.app, name="weights", rich_help_panel="Train and judge")

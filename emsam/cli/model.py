@@ -182,7 +182,9 @@ def evaluate(
     model: ModelName,
     data: DataName,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    params: ParamsFile = None,
+    params: Annotated[
+        Path | None, typer.Option("--params", help="YAML file; the run's own parameters if none.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -336,8 +338,8 @@ def _segmented(out: Path, about: dict[str, Any]) -> list[str]:
 
 
 def score(
-    truth: Annotated[Path, typer.Option(help="TIFF of true instance ids.")],
-    pred: Annotated[Path, typer.Option(help="TIFF of predicted instance ids.")],
+    truth: Annotated[Path, typer.Option(help="True instance ids: TIFF, Zarr or another format.")],
+    pred: Annotated[Path, typer.Option(help="Predicted instance ids, on the same grid.")],
     task: Annotated[str, typer.Option(help="neurites or mitochondria.")],
     grow: Annotated[bool, typer.Option(help="Grow neurites until they touch.")] = True,
     dims: Annotated[

@@ -167,6 +167,6 @@ def test_others_must_not_reach_an_app_where_nobody_signs_in(in_lab: Settings) ->
 
 
 def test_a_name_is_text_and_never_markup(in_lab: Settings, odd_name: str) -> None:
-    pages = [open_page(page) for page in PAGES]
+    pages = [open_page(page) for page in (*PAGES, "registry", "datasets", "jobs")]
     assert not any(each.allow_html for app in pages for each in app.markdown)
     assert plain(odd_name) == r"odd \<b\>\$x\$ \*bold\*"

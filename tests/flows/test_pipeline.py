@@ -172,7 +172,7 @@ def test_changed_weights_in_the_store_are_refused(finished: Finished, tmp_path: 
 
 
 def test_two_slices_dethrone_nobody(finished: Finished) -> None:
-    """Runs last in this file: it adds versions to the shared laboratory."""
+    """It and the next add versions to the shared laboratory: what counts them stands above."""
     better = finished.lab.json(
         "pipeline",
         "--data",

@@ -105,7 +105,7 @@ def test_a_value_is_no_section() -> None:
     ],
 )
 def test_values_that_no_run_could_use_are_refused(typed: str) -> None:
-    refusal([typed])
+    assert typed.partition("=")[0] in refusal([typed])
 
 
 def test_the_task_decides_the_maps_unless_they_are_named() -> None:
@@ -162,10 +162,6 @@ def test_dumped_parameters_load_as_the_same(tmp_path: Path) -> None:
     file.write_text(dump_params(params))
     assert load_params(file) == params
     assert dump_params(load_params(file)) == dump_params(params)
-
-
-def test_the_repository_s_params_file_is_valid() -> None:
-    load_params(Path(__file__).parents[3] / "params.yaml")
 
 
 def test_parameters_are_frozen() -> None:

@@ -62,9 +62,16 @@ def test_a_split_is_orange_and_a_merge_is_blue(image: np.ndarray, halves: np.nda
 def test_empty_truth_and_prediction(image: np.ndarray) -> None:
     none = np.zeros((40, 50), np.int32)
     for truth, pred in ((none, none), (none, none + 1), (none + 1, none)):
-        assert draw_slice(image, truth, pred).shape[0] == 40
+        grey, true, predicted, _ = panels(draw_slice(image, truth, pred), 50)
+        for ids, panel in ((truth, true), (pred, predicted)):
+            assert np.array_equal(panel, grey) == (not ids.any())
 
 
 def test_large_ids_are_drawn_too(image: np.ndarray, halves: np.ndarray) -> None:
     truth = halves.astype(np.uint64) * np.uint64(2**45)
-    assert draw_slice(image, truth, halves).shape[0] == 40
+    _, true, predicted, errors = panels(draw_slice(image, truth, halves), 50)
+    assert len(np.unique(true.reshape(-1, 3), axis=0)) >= len(
+        np.unique(predicted.reshape(-1, 3), axis=0)
+    )
+    assert not has(errors, SPLIT_COLOUR)
+    assert not has(errors, MERGE_COLOUR)

@@ -95,7 +95,10 @@ def test_a_file_in_place_of_the_folder_is_bad_input(tmp_path: Path) -> None:
 
 def test_a_preparation_that_was_killed_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / ".params.yaml.4711.part").write_text("task: neur")
-    RunDirectory(tmp_path).prepare(Params(), INPUTS)
+    run = RunDirectory(tmp_path)
+    run.prepare(Params(), INPUTS)
+    assert run.exists()
+    assert run.params() == Params()
 
 
 def test_a_folder_without_a_run_is_bad_input(tmp_path: Path) -> None:
