@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emsam.data.synthetic import synthesize_volume
-from emsam.errors import StackFailed
+from emsam.errors import DiskFull, StackFailed
 from emsam.params import Params, load_params
 from emsam.stack.web import NotThere
 from tests.conftest import TINY
@@ -95,7 +95,7 @@ class Office:
             if len(self.jobs) < wanted:
                 try:
                     self.jobs.append(make_job(len(self.jobs), self.lab))
-                except OSError:  # the disk is full: later
+                except (OSError, DiskFull):  # later
                     return
                 waiting.insert(0, self.jobs[-1])
             if not waiting or not self._trigger(waiting.pop(0)):
