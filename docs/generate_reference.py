@@ -1,5 +1,7 @@
 """Write ``reference/``: commands, parameters and settings, from the code that defines them.
 
+And, in ``data.md``, what the catalog says of the published data sets.
+
 ::
 
     python docs/generate_reference.py
@@ -25,10 +27,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from emsam.cli.app import app
+from emsam.data.catalog import CATALOG
 from emsam.params import Params
 from emsam.settings import Settings
 
 FOLDER = Path(__file__).parent / "reference"
+DATA_PAGE = Path(__file__).parent / "data.md"
 NOTE = "<!-- Made by docs/generate_reference.py; edit the code, then run it. -->"
 WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥"}
@@ -39,6 +43,8 @@ def main() -> None:
     for name, text in pages().items():
         (FOLDER / name).write_text(text)
         print(FOLDER / name)
+    DATA_PAGE.write_text(data_page(DATA_PAGE.read_text()))
+    print(DATA_PAGE)
 
 
 def pages() -> dict[str, str]:
@@ -48,6 +54,38 @@ def pages() -> dict[str, str]:
         "params.md": "\n".join(_params_page()) + "\n",
         "settings.md": "\n".join(_settings_page()) + "\n",
     }
+
+
+def data_page(text: str) -> str:
+    """``text`` with a table of the catalog, and a list of its splits and ids, as they are now."""
+    for first, lines in (
+        ("| name | data set |", _catalog_table()),
+        ("- `snemi3d`:", _catalog_notes()),
+    ):
+        begin = text.index(first)
+        text = text[:begin] + "\n".join(lines) + text[text.index("\n\n", begin) :]
+    return text
+
+
+def _catalog_table() -> Iterator[str]:
+    head = ["name", "data set", "tissue", "task", "voxel (z, y, x; nm)", "shape", "licence", "cite"]
+    yield _row(head)
+    yield _row(["---"] * len(head))
+    for entry in CATALOG.values():
+        voxel = ", ".join(f"{side:g}" for side in entry.voxel_size)
+        yield _row(
+            [f"`{entry.name}`", f"[{entry.title}]({entry.page})", entry.tissue, entry.task, voxel,
+             entry.shape_text, entry.licence, entry.citation]
+        )  # fmt: skip
+
+
+def _catalog_notes() -> Iterator[str]:
+    for entry in CATALOG.values():
+        yield f"- `{entry.name}`: {entry.official_split}. Ids: {entry.ids}."
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def commands() -> Iterator[tuple[list[str], Any]]:

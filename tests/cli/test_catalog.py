@@ -15,13 +15,11 @@ import pytest
 import tifffile
 
 from emsam.data.catalog import CATALOG
-from emsam.data.catalog.listing import markdown_notes, markdown_table
 from emsam.settings import Settings
 from tests.cli.conftest import Run
 from tests.conftest import Laboratory
 from tests.web_server import serve
 
-DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 ARCHIVE = "ISBI-2012-challenge.zip"
 
 
@@ -154,11 +152,6 @@ def test_a_stopped_download_goes_on(
         )
     assert server.asked == ["", f"bytes={came}-"]
     assert json.loads(done.stdout)[0]["shape"] == [30, 512, 512]
-
-
-def test_the_documentation_has_the_table() -> None:
-    assert markdown_table() in DOCS.read_text()
-    assert markdown_notes() in DOCS.read_text()
 
 
 def test_where_downloads_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from emsam.data.catalog import CATALOG
 from emsam.params import Params, flatten
 from emsam.settings import Settings
 
@@ -16,11 +18,20 @@ NAMES = ("commands.md", "params.md", "settings.md")
 
 
 @pytest.fixture(scope="module")
-def pages() -> dict[str, str]:
-    make: Callable[[], dict[str, str]] = runpy.run_path(str(DOCS / "generate_reference.py"))[
-        "pages"
-    ]
-    return make()
+def generator() -> dict[str, Callable[..., Any]]:
+    return runpy.run_path(str(DOCS / "generate_reference.py"))
+
+
+@pytest.fixture(scope="module")
+def pages(generator: dict[str, Callable[..., Any]]) -> dict[str, str]:
+    made: dict[str, str] = generator["pages"]()
+    return made
+
+
+def test_the_page_of_data_sets_has_the_catalog(generator: dict[str, Callable[..., Any]]) -> None:
+    written = (DOCS / "data.md").read_text()
+    assert generator["data_page"](written) == written, "run 'make docs'"
+    assert all(f"\n- `{name}`: " in written and f"\n| `{name}` | " in written for name in CATALOG)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,8 +1,8 @@
-"""The catalog as rows: for a table, for JSON, and for the documentation."""
+"""The catalog as rows, for a table and for JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,32 +33,6 @@ def table_row(row: dict[str, Any]) -> list[str]:
         row["got"], row["here"] or "-",
     ]  # fmt: skip
     return [cell if len(cell) <= _WIDEST else f"{cell[: _WIDEST - 1].rstrip()}…" for cell in cells]
-
-
-def markdown_table() -> str:
-    """Data sets with tissue, voxel size, licence, and what to cite, for the documentation."""
-    head = ["name", "data set", "tissue", "task", "voxel (z, y, x; nm)", "shape", "licence", "cite"]
-    lines = [_line(head), _line(["---"] * len(head))]
-    for entry in CATALOG.values():
-        voxel = ", ".join(f"{side:g}" for side in entry.voxel_size)
-        cells = [
-            f"`{entry.name}`", f"[{entry.title}]({entry.page})", entry.tissue, entry.task, voxel,
-            entry.shape_text, entry.licence, entry.citation,
-        ]  # fmt: skip
-        lines.append(_line(cells))
-    return "\n".join(lines) + "\n"
-
-
-def markdown_notes() -> str:
-    """Split and meaning of the ids of each data set, for the documentation."""
-    return "".join(
-        f"- `{entry.name}`: {entry.official_split}. Ids: {entry.ids}.\n"
-        for entry in CATALOG.values()
-    )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _row(entry: Entry, downloads: Path, store: Callable[[str], Path]) -> dict[str, Any]:
