@@ -105,4 +105,4 @@ def _scores(run: RunDirectory, params: Params) -> Iterator[str]:
         for each in entry["means"]:
             mean = "-" if each["mean"] is None else f"{each['mean']:.4f}"
             span = "-" if each["low"] is None else f"{each['low']:.4f} to {each['high']:.4f}"
-            yield (f"| {entry['data']} | {entry['split']} | `{each['metric']}` | {mean} | {span} |")
+            yield f"| {entry['data']} | {entry['split']} | `{each['metric']}` | {mean} | {span} |"

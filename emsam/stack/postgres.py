@@ -70,8 +70,10 @@ def _server(settings: Settings) -> str:
         return binary("postgres")
     version = _version_file(settings).read_text().strip()
     path = Path(_DEBIAN, version, "bin", "postgres")
-    if path.exists() or not list(Path(_DEBIAN).glob("*/bin/postgres")):
-        return str(path) if path.exists() else binary("postgres")
+    if path.exists():
+        return str(path)
+    if not Path(_DEBIAN).is_dir():  # no Debian: there is one version
+        return binary("postgres")
     raise InputError(
         f"{data_folder(settings)}: is of PostgreSQL {version}, which is not on this machine any "
         f"more; 'apt-get install postgresql-{version}', or bring the folder over with pg_upgrade"
