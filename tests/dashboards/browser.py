@@ -137,6 +137,8 @@ def watched_page(browser: Browser, address: str, **options: object) -> Iterator[
 def ready(page: Page, **expected: object) -> dict[str, str]:
     """Wait until all that is in view of the masks is drawn, at the expected z, level …; returns
     the viewer's state."""
+    # what a key or a click has asked for is begun in the next frame
+    page.evaluate("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
     wanted = {"state": "ready", **{name: str(value) for name, value in expected.items()}}
     wanted_json = json.dumps(wanted)
     page.wait_for_function(
