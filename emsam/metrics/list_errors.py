@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emsam.metrics.contingency import Contingency, contingency
+from emsam.metrics.rand_error_terms import rand_error_terms
 
 SPLIT, MERGE, MISSED, EXTRA = "split", "merge", "missed", "extra"
 SHARE = 0.2
@@ -23,13 +24,18 @@ class SegmentationError:
     Attributes
     ----------
     kind
-        ``split``, ``merge``, ``missed`` or ``extra``.
+        ``split``: a true object in two pieces or more. ``missed``: one of which less than half is
+        predicted. ``merge``: a predicted object with two pieces or more. ``extra``: one of which
+        less than half is an object.
     y, x
         A pixel inside the wrong piece, the largest if there are several.
     area
         Pixels that are in the wrong object, or in none.
     severity
-        What the object adds to the adapted Rand error of the image, see :func:`list_errors`.
+        What the object adds to the adapted Rand error of the image
+        (:func:`~emsam.metrics.rand_error_terms.rand_error_terms`). That sum knows nothing of what
+        is predicted over background: an extra object has the square of those pixels over the
+        same total.
     truth, pred
         Ids of true and predicted objects that take part, the largest piece first.
     """
@@ -53,24 +59,8 @@ def list_errors(
 ) -> list[SegmentationError]:
     r"""Errors of a predicted slice, the worst first.
 
-    With :math:`p_{ij}` pixels of true object i in predicted object j, of sizes :math:`a_i` and
-    :math:`b_j`, a *piece* is a pair with :math:`p_{ij} \ge` ``share`` :math:`\min(a_i, b_j)`.
-
-    - **split**: a true object with two pieces or more.
-    - **missed**: a true object of which less than half is predicted.
-    - **merge**: a predicted object with two pieces or more.
-    - **extra**: a predicted object of which less than half is an object; only if ``background``.
-
-    The severity of an object is its share of the adapted Rand error. The contest's formula is a
-    sum over objects: with :math:`S = \sum_i a_i^2 + \sum_j b_j^2`,
-
-    .. math:: 1 - \frac{2 \sum p_{ij}^2}{S} =
-        \sum_i \frac{a_i^2 - \sum_j p_{ij}^2}{S} + \sum_j \frac{b_j^2 - \sum_i p_{ij}^2}{S}
-
-    where :math:`b_j` counts pixels inside true objects and each pixel predicted 0 is an object
-    by itself (:func:`~emsam.metrics.arand_contest.arand_contest`). True objects have the terms
-    on the left, predicted objects those on the right. That sum knows nothing of what is
-    predicted over background; an extra object has the square of those pixels over S instead.
+    A *piece* is a pair of a true and a predicted object, of :math:`a` and :math:`b` pixels, that
+    share at least ``share`` :math:`\min(a, b)`.
 
     Parameters
     ----------
@@ -78,7 +68,7 @@ def list_errors(
         Instance ids (y, x), as they are scored.
     background
         Whether true background is real, as between mitochondria. Between neurites it is
-        membrane, and nothing over it is an error.
+        membrane, and nothing over it is an error, so there is nothing extra.
     share, smallest
         What a piece is; ``smallest`` in pixels also holds for what is missed or extra.
 
@@ -89,9 +79,7 @@ def list_errors(
 
     References
     ----------
-    .. [1] Arganda-Carreras et al., Crowdsourcing the creation of image segmentation algorithms
-           for connectomics, Front. Neuroanat. 9:142, 2015 (the score that is summed).
-    .. [2] Nunez-Iglesias et al., Machine learning of hierarchical clustering to segment 2D and
+    .. [1] Nunez-Iglesias et al., Machine learning of hierarchical clustering to segment 2D and
            3D images, PLoS ONE 8(8):e71715, 2013 (errors ranked by what each object adds).
     """
     table = contingency(truth, pred)
@@ -118,25 +106,15 @@ class _Draft:
 
 
 class _Table:
-    """The table of overlaps, and what follows of it for each row."""
+    """The table of overlaps: which of its rows are pieces, and what is wrong with an object."""
 
     def __init__(self, table: Contingency, share: float, smallest: int) -> None:
         self.table, self.smallest = table, smallest
-        a, b = table.truth_sizes, table.pred_sizes
+        self.terms = rand_error_terms(table)
         self.in_truth = table.truth_ids[table.truth] != 0
         self.in_pred = table.pred_ids[table.pred] != 0
-        both = self.in_truth & self.in_pred
-        least = np.maximum(smallest, share * np.minimum(a[table.truth], b[table.pred]))
-        self.piece = both & (table.count >= least)
-        square = table.count.astype(np.float64) ** 2
-        # sums over the pixels inside true objects; each that is predicted 0 is alone
-        kept = np.where(self.in_pred, square, table.count) * self.in_truth
-        seen = np.bincount(table.pred, table.count * both, len(b))
-        self.total = float((a[table.truth_ids != 0] ** 2.0).sum() + (seen**2).sum()) + float(
-            table.count[self.in_truth & ~self.in_pred].sum()
-        )
-        self.lost_truth = a**2.0 - np.bincount(table.truth, kept, len(a))
-        self.lost_pred = seen**2 - np.bincount(table.pred, square * both, len(b))
+        smaller = np.minimum(table.truth_sizes[table.truth], table.pred_sizes[table.pred])
+        self.piece = table.of_objects & (table.count >= np.maximum(smallest, share * smaller))
 
     def of_truth(self) -> list[_Draft]:
         """Split and missed objects."""
@@ -146,7 +124,7 @@ class _Table:
             covered = rows[self.in_pred[rows]]
             area = int(table.count[rows].sum() - table.count[covered].sum())
             pieces = self._largest_first(rows[self.piece[rows]])
-            severity = self.lost_truth[index] / self.total
+            severity = self.terms.truth[index] / self.terms.total
             truth = (int(table.truth_ids[index]),)
             pred = tuple(int(table.pred_ids[table.pred[row]]) for row in pieces)
             if 2 * area > table.count[rows].sum() and area >= self.smallest:
@@ -168,11 +146,11 @@ class _Table:
             outside = rows[~self.in_truth[rows]]
             area = int(table.count[outside].sum())
             if len(pieces) > 1:
-                severity = self.lost_pred[index] / self.total
+                severity = self.terms.pred[index] / self.terms.total
                 wrong = int(table.count[pieces[1:]].sum())
                 found.append(_Draft(MERGE, int(pieces[1]), wrong, severity, truth, pred))
             elif background and 2 * area > table.count[rows].sum() and area >= self.smallest:
-                severity = area**2 / max(self.total, float(area) ** 2)
+                severity = area**2 / max(self.terms.total, float(area) ** 2)
                 found.append(_Draft(EXTRA, int(outside[0]), area, severity, truth, pred))
         return found
 
