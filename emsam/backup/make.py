@@ -31,11 +31,7 @@ _STORES = ("postgres", "s3")
 
 
 def backup(target: Path, settings: Settings, say: Say = lambda line: None) -> dict[str, Any]:
-    """Write a backup while the stack runs.
-
-    Runs come first, since each remembers what MLflow has of it, which must not be more than the
-    dump has. Then the databases, while no champion moves, and at last decisions and objects, so
-    that all that a database names is there, and perhaps some that came later.
+    """Write a backup while the stack runs; it holds whatever its databases name.
 
     Parameters
     ----------
@@ -59,29 +55,51 @@ def backup(target: Path, settings: Settings, say: Say = lambda line: None) -> di
     begun = time.monotonic()
     _require_stores(settings)
     repository = find_repository()
-    if not settings.runs_root.is_dir():
-        say(f"{settings.runs_root}: no such folder; no runs are kept")
-    final = target
-    if target.is_dir():
-        final = target / f"emsam-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar"
+    final = _file_in(target)
     with new_archive(final) as (archive, part):
-        archive.add_file("team.yaml", settings.team_file)
-        archive.add_file("secrets.env", secrets_file(settings))
+        counts = _fill(archive, part, settings, repository, say)
+    size, seconds = final.stat().st_size, time.monotonic() - begun
+    return {"file": str(final), "size": size, **counts, "seconds": seconds}
+
+
+def _file_in(target: Path) -> Path:
+    """The file, named by the time where a folder was given."""
+    if not target.is_dir():
+        return target
+    return target / f"emsam-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar"
+
+
+def _fill(
+    archive: ArchiveWriter, part: Path, settings: Settings, repository: Path, say: Say
+) -> dict[str, int]:
+    """All members; returns how many there are of some kinds.
+
+    Runs come first, since each remembers what MLflow has of it, which must not be more than the
+    dump has. Then the databases, while no champion moves, and at last decisions and objects, so
+    that all that a database names is there, and perhaps some that came later.
+
+    Parameters
+    ----------
+    part
+        The archive's own file, which may lie in a folder that is kept.
+    """
+    archive.add_file("team.yaml", settings.team_file)
+    archive.add_file("secrets.env", secrets_file(settings))
+    if settings.runs_root.is_dir():
         say(f"copying runs of {settings.runs_root}")
-        runs = _add_folder(archive, "runs", settings.runs_root, {part})
-        _add_databases(archive, part.parent, settings, say)
-        versions = _add_versions(archive, part.parent, repository)
-        for name in FOLDERS:
-            _add_folder(archive, f"home/{name}", settings.home / name, {part})
-        objects = _add_objects(archive, settings, say)
-        say("checking what was written")
-        archive.finish(
-            {"made": datetime.now(UTC).isoformat(timespec="seconds"), "emsam": version("emsam")}
-        )
-    return {
-        "file": str(final), "size": final.stat().st_size, "objects": objects, "runs": len(runs),
-        "versions": versions, "seconds": time.monotonic() - begun,
-    }  # fmt: skip
+    else:
+        say(f"{settings.runs_root}: no such folder; no runs are kept")
+    runs = _add_folder(archive, "runs", settings.runs_root, {part})
+    _add_databases(archive, part.parent, settings, say)
+    versions = _add_versions(archive, part.parent, repository)
+    for name in FOLDERS:
+        _add_folder(archive, f"home/{name}", settings.home / name, {part})
+    objects = _add_objects(archive, settings, say)
+    say("checking what was written")
+    archive.finish(
+        {"made": datetime.now(UTC).isoformat(timespec="seconds"), "emsam": version("emsam")}
+    )
+    return {"objects": objects, "runs": len(runs), "versions": versions}
 
 
 def _require_stores(settings: Settings) -> None:

@@ -79,29 +79,38 @@ def score_models(
         A package is not what was registered, its evaluation fails, or the two would be scored on
         other pixels.
     """
-    slices = sum(len(each.slices) for each in judged)
-    packages = []
-    for model in models:
-        place = folder / f"package-{model.version}"
-        place.mkdir()
-        packages.append(fetch_package(model, settings, place))
+    packages = [_fetch(model, settings, folder) for model in models]
     params = [load_params(file) for _, file in packages]
+    _require_same_pixels(models, params)
+    scored = [
+        score_package(
+            version_name(model), package,
+            str(model.tags["emsam.weights_sha256"]),  # was compared when it was fetched
+            judged, seed, folder / f"scores-{model.version}", _share(progress, at, len(models)),
+        )
+        for at, (model, package) in enumerate(zip(models, packages, strict=True))
+    ]  # fmt: skip
+    return Judgement(task, params[0], judged, scored[0], scored[1] if len(scored) > 1 else None)
+
+
+def _fetch(model: ModelVersion, settings: Settings, folder: Path) -> tuple[Path, Path]:
+    place = folder / f"package-{model.version}"
+    place.mkdir()
+    return fetch_package(model, settings, place)
+
+
+def _require_same_pixels(models: Sequence[ModelVersion], params: Sequence[Params]) -> None:
+    """What counts as unlabelled decides which pixels are scored."""
     if len({each.targets.unlabelled for each in params}) > 1:
         names = " and ".join(version_name(each) for each in models)
         raise InputError(
             f"{names} would be scored on other pixels: "
             "targets.unlabelled differs; train the candidate with the champion's value"
         )
-    scored = []
-    for done, (model, package) in enumerate(zip(models, packages, strict=True)):
 
-        def report(part: int, _: int, before: int = done * slices) -> None:
-            if progress:
-                progress(before + part, len(models) * slices)
 
-        sha256 = str(model.tags["emsam.weights_sha256"])  # fetch_package has compared it
-        place = folder / f"scores-{model.version}"
-        scored.append(
-            score_package(version_name(model), package, sha256, judged, seed, place, report)
-        )
-    return Judgement(task, params[0], judged, scored[0], scored[1] if len(scored) > 1 else None)
+def _share(progress: Progress | None, at: int, count: int) -> Progress | None:
+    """Progress of one of ``count`` models, told as that of all."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(at * total + done, count * total)
