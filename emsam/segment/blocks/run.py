@@ -98,29 +98,37 @@ def segment_volume(
     with _part(out) as part:
         job = plan_job(image, options, params, weights, part / FETCHED)
         digest = job.digest(params)
-        about = finished(out, digest, options.overwrite)
-        if about is not None:
+        if (about := finished(out, digest, options.overwrite)) is not None:
             for begun in begun_in(part):  # by one that was killed at its very end
                 shutil.rmtree(begun)
             return about
-        budget = plan_memory(
-            job, params, len(weights), memory=options.memory,
-            workers=1 if options.dask else options.workers, processes=options.processes,
-        )  # fmt: skip
         folder = folder_of(part, digest)
-        where = (str(folder.absolute()), budget.keep)
-        executor: AbstractContextManager[executors.Executor]
-        if options.dask:
-            executor = executors.dask(options.dask, *where)
-        elif options.processes:
-            executor = executors.processes(*where, budget.workers)
-        else:
-            executor = executors.threads(Work(folder, budget.keep, network), budget.workers)
-        with executor as run:
+        with _executor(folder, job, params, network, len(weights), options) as run:
             take_folder(folder, out, job, params, weights, options.overwrite)
             about = _Run(folder, job, params, run, report).all(out, digest)
         _finish(part, folder, out)
         return about
+
+
+def _executor(
+    folder: Path, job: Job, params: Params, network: nn.Module, size: int, options: Options
+) -> AbstractContextManager[executors.Executor]:
+    """Who does the tasks, as many at a time as fit into ``options.memory``.
+
+    Parameters
+    ----------
+    size
+        Bytes of the network's weights.
+    """
+    budget = plan_memory(
+        job, params, size, memory=options.memory,
+        workers=1 if options.dask else options.workers, processes=options.processes,
+    )  # fmt: skip
+    if options.dask:
+        return executors.dask(options.dask, str(folder.absolute()), budget.keep)
+    if options.processes:
+        return executors.processes(str(folder.absolute()), budget.keep, budget.workers)
+    return executors.threads(Work(folder, budget.keep, network), budget.workers)
 
 
 class _Run:
