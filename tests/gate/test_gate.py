@@ -145,6 +145,6 @@ def test_a_champion_that_no_longer_loads_is_one_clear_line(registry: Registry) -
 def test_data_that_change_while_the_gate_works_stop_it(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emsam.registry.gate.folder_digest", lambda path: "0" * 32 + ".dir")
+    monkeypatch.setattr("emsam.registry.gate_case.folder_digest", lambda path: "0" * 32 + ".dir")
     with pytest.raises(InputError, match=r"emsam-neurites/2 cannot be judged: .*data set version"):
         decide(registry.good, on_test(registry), registry.settings, GATE)
