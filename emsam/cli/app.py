@@ -11,7 +11,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from emsam.cli import data, jobs, ledger, model, registry, stack, weights
+from emsam.cli import data, jobs, ledger, model, registry, segment, stack, weights
 from emsam.errors import (
     DiskFull,
     InputError,
@@ -64,6 +64,7 @@ app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.add_typer(weights.app, name="weights", rich_help_panel="Train and judge")
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Train and judge")
 model.add_commands(app)
+segment.add_commands(app)
 registry.add_commands(app)
 ledger.add_commands(app)
 stack.add_commands(app)

@@ -1,4 +1,4 @@
-"""Commands that train, judge and use a network."""
+"""Commands that train and judge a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from emsam.cli.console import (
-    FORMATS,
     AsJson,
     DataName,
     Overrides,
@@ -51,10 +50,6 @@ def add_commands(app: typer.Typer) -> None:
         rich_help_panel=panel,
         epilog="Example: emsam score --truth cells.tif --pred mine.tif --task neurites",
     )(score)
-    app.command(
-        rich_help_panel="Use",
-        epilog="Example: emsam segment em.tif --model emsam-neurites@champion --out ids.tif",
-    )(segment)
 
 
 @model_app.command(epilog="Example: emsam model info --set model.name=unet")
@@ -251,90 +246,6 @@ def _evaluate_registered(
     pairs = [(each.z, each.scores) for each in results]
     means = summarize(pairs, params.evaluate)
     return {"model": reference, "means": means, "rows": score_rows(pairs)}
-
-
-def segment(
-    image: Annotated[
-        str, typer.Argument(metavar="INPUT", help=f"{FORMATS} Any of these as s3://bucket/key too.")
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Run directory, NAME@champion or NAME/VERSION; champion is the only one there is."
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option(help="Ids: .zarr (OME-Zarr pyramid, table of objects) or .tif.")
-    ],
-    link: Annotated[
-        str,
-        typer.Option(help="2d: an object is in one slice; 3d: an id goes through the slices."),
-    ] = "2d",
-    roi: Annotated[str, typer.Option(help="z0:z1,y0:y1,x0:x1; a side may be left out.")] = "",
-    z: Annotated[str, typer.Option("--z", help="Slices, such as 0,5,10-19.")] = "",
-    mask: Annotated[
-        str, typer.Option(help="Stack on the same or a coarser grid; where it is 0 is no object.")
-    ] = "",
-    memory: Annotated[float, typer.Option(help="GB; fewer workers run if need be.")] = 4.0,
-    workers: Annotated[int, typer.Option(min=1, help="Slices that are worked on at a time.")] = 2,
-    processes: Annotated[
-        bool, typer.Option("--processes/--threads", help="What each worker is.")
-    ] = False,
-    dask: Annotated[
-        str, typer.Option(help="Scheduler, such as tcp://host:8786, whose workers do it.")
-    ] = "",
-    window: Annotated[int, typer.Option(min=64, help="Pixels in which objects are found.")] = 2048,
-    batch: Annotated[int, typer.Option(min=1, help="Tiles that the network sees together.")] = 4,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Calculate with 16 bits.")] = False,
-    damaged: Annotated[
-        str, typer.Option(help="stop or skip, where the image cannot be decoded.")
-    ] = "stop",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how long it takes, and how much memory and disk.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option(help="Replace OUT, and what was begun of it with another model.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Segment an image of any size with a model, block by block.
-
-    The same command goes on where it was stopped or killed.
-    """
-    from emsam.errors import InputError
-    from emsam.registry.models import open_model
-    from emsam.segment.blocks.estimate import estimate, estimate_lines
-    from emsam.segment.blocks.options import Options
-    from emsam.segment.blocks.prepare import check_output
-    from emsam.segment.blocks.run import segment_volume
-    from emsam.segment.blocks.viewers import viewer_lines
-    from emsam.settings import Settings
-
-    if link not in ("2d", "3d"):
-        raise InputError(f"--link {link}: objects are linked in 2d or in 3d")
-    options = Options(
-        link=link == "3d", roi=roi, slices=z, mask=mask, side=window, batch=batch, bf16=bf16,
-        damaged=damaged,  # type: ignore[arg-type]  # it looks
-        memory=memory, workers=workers, processes=processes, dask=dask, overwrite=overwrite,
-    )  # fmt: skip
-    check_output(out, overwrite)
-    network, params = open_model(model, Settings())
-    if dry_run:
-        expected = estimate(network, image, out, params, options)
-        emit(expected, as_json, estimate_lines(expected))
-        return
-    with progress(f"segmenting {image}") as report:
-        about = segment_volume(network, image, out, params, options, report)
-    document = {"input": image, "model": model, "out": str(out)} | about
-    emit(document, as_json, [*_segmented(out, about), *viewer_lines(image, out)])
-
-
-def _segmented(out: Path, about: dict[str, Any]) -> list[str]:
-    lines = [f"{out}: {about['objects']} objects"]
-    for z, y0, y1, x0, x1 in about["damaged"]:
-        where = f"slice {z}, rows {y0} to {y1 - 1}, columns {x0} to {x1 - 1}"
-        lines.append(f"skipped, damaged: {where}")
-    return lines
 
 
 def score(

@@ -98,9 +98,7 @@ def segment_volume(
     with _part(out) as part:
         job = plan_job(image, options, params, weights, part / FETCHED)
         digest = job.digest(params)
-        if (about := finished(out, digest, options.overwrite)) is not None:
-            for begun in begun_in(part):  # by one that was killed at its very end
-                shutil.rmtree(begun)
+        if (about := _kept(part, out, digest, options.overwrite)) is not None:
             return about
         folder = folder_of(part, digest)
         with _executor(folder, job, params, network, len(weights), options) as run:
@@ -108,6 +106,15 @@ def segment_volume(
             about = _Run(folder, job, params, run, report).all(out, digest)
         _finish(part, folder, out)
         return about
+
+
+def _kept(part: Path, out: Path, digest: str, overwrite: bool) -> dict[str, Any] | None:
+    """What is known of an output that is whole already; then nothing begun stays beside it."""
+    about = finished(out, digest, overwrite)
+    if about is not None:
+        for begun in begun_in(part):  # by one that was killed at its very end
+            shutil.rmtree(begun)
+    return about
 
 
 def _executor(
