@@ -17,6 +17,7 @@ from dashboards.queries.jobs import PrefectUnreachable
 from dashboards.queries.runs import Curve, RunRow
 from dashboards.queries.tracker import TrackerUnreachable
 from emsam.errors import InputError, LedgerFailed
+from emsam.metrics import as_text
 from emsam.settings import Settings
 
 # Okabe & Ito's palette without yellow and black, which vanish on a white or a dark page.
@@ -146,12 +147,12 @@ def local_time(iso: str) -> str:
 
 def number(value: float | None) -> str:
     """Four decimals, or a dash."""
-    return "–" if value is None or value != value else f"{value:.4f}"
+    return as_text.number(value, "–")
 
 
 def interval(low: float | None, high: float | None) -> str:
     """``0.0512 to 0.0580``; empty where there is no interval."""
-    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
+    return as_text.interval(low, high, "")
 
 
 def duration(seconds: float | None) -> str:

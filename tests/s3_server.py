@@ -198,3 +198,10 @@ def run_line(server: S3Server) -> Iterator[Line]:
 
         threading.Thread(target=accept, daemon=True).start()
         yield line
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """For all tests of a file that imports it."""
+    with run_s3_server(tmp_path_factory.mktemp("s3")) as running:
+        yield running

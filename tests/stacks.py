@@ -1,4 +1,4 @@
-"""What the tests of the readers share."""
+"""Stacks of slices: drawn, read and refused, as the tests of several rooms need them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -71,3 +72,14 @@ def stacks(dtypes: tuple[str, ...] = DTYPES, most: int = 9) -> st.SearchStrategy
 
     orders = st.sampled_from("<>")
     return st.tuples(orders, st.sampled_from(dtypes)).flatmap(lambda each: arrays("".join(each)))
+
+
+def offered(path: Path) -> tuple[float, float, float] | None:
+    """The voxel size that a file says."""
+    with open_stack(path) as stack:
+        return stack.voxel_size
+
+
+def ids_of(store: Path) -> np.ndarray:
+    """Full resolution of a label image, (z, y, x)."""
+    return np.asarray(zarr.open_array(store / "0", mode="r"))

@@ -12,6 +12,7 @@ import typer
 
 from emsam.documents import finite_or_none
 from emsam.errors import InputError
+from emsam.metrics.as_text import interval, number
 
 FORMATS = (
     "Grey z,y,x stack: TIFF, a folder of TIFF or PNG slices, HDF5 (file.h5:/path), Zarr, N5 or MRC."
@@ -86,14 +87,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return [title, line(columns), *(line(row) for row in rows)]
 
 
-def number(value: float | None) -> str:
-    """Four decimals; a dash where there is no number."""
-    return "-" if value is None or value != value else f"{value:.4f}"
-
-
 def score_lines(title: str, means: Sequence[dict[str, Any]]) -> list[str]:
     """A table of means with their 95 % intervals."""
-    rows = [[m["metric"], number(m["mean"]), _interval(m["low"], m["high"])] for m in means]
+    rows = [[m["metric"], number(m["mean"]), interval(m["low"], m["high"])] for m in means]
     return table(title, ["metric", "mean", "95 % interval"], rows)
 
 
@@ -122,7 +118,3 @@ def resolve_params(
         if value is not None
     ]
     return load_params(file, [*(overrides or ()), *extra])
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if number(low) == "-" else f"{number(low)} to {number(high)}"

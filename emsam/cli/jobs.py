@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from emsam.cli.console import AsJson, emit, number, progress, table
+from emsam.cli.console import AsJson, emit, progress, table
+from emsam.metrics.as_text import number
 
 app = typer.Typer(
     invoke_without_command=True,

@@ -15,12 +15,12 @@ from emsam.cli.console import (
     ParamsFile,
     TaskName,
     emit,
-    number,
     progress,
     resolve_params,
     score_lines,
     triple,
 )
+from emsam.metrics.as_text import number
 
 model_app = typer.Typer(no_args_is_help=True, help="Networks: what they are made of.")
 

@@ -18,9 +18,11 @@ import numpy as np
 from PIL import Image
 
 from emsam.documents import whole_folder
+from emsam.metrics.as_text import interval, number
 from emsam.registry.decision import Decision
 from emsam.segment.kept_predictions import errors_file
 
+_DASH = "–"
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em;
        color: #222; }
@@ -139,8 +141,8 @@ def _add_metrics(body: Element, decision: Decision) -> None:
     ]
     margins = (decision.gate or {}).get("margins", {})
     rows = [
-        [each["metric"], _number(each["candidate"]), _number(each["champion"]),
-         _number(each["improvement"]), f"{_number(each['low'])} to {_number(each['high'])}",
+        [each["metric"], number(each["candidate"], _DASH), number(each["champion"], _DASH),
+         number(each["improvement"], _DASH), interval(each["low"], each["high"], _DASH),
          "decides" if each["metric"] == decision.metric else f"{margins.get(each['metric'], 0):g}"]
         for each in decision.metrics
     ]  # fmt: skip
@@ -150,7 +152,7 @@ def _add_metrics(body: Element, decision: Decision) -> None:
 def _add_volumes(body: Element, decision: Decision) -> None:
     SubElement(body, "h2").text = f"{decision.metric} by volume"
     rows = [
-        [each["data"], each["split"], str(len(each["slices"])), _number(each["improvement"]),
+        [each["data"], each["split"], str(len(each["slices"])), number(each["improvement"], _DASH),
          each["digest"]]
         for each in decision.judged
     ]  # fmt: skip
@@ -203,10 +205,6 @@ def _add_table(body: Element, head: list[str], rows: list[list[str]]) -> None:
         line = SubElement(table, "tr")
         for index, cell in enumerate(cells):
             SubElement(line, "td", {"class": "number"} if 0 < index < 5 else {}).text = cell
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.4f}"
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from emsam.metrics.as_text import interval, number
 from emsam.params import Params
 from emsam.train.evaluation import current_scores
 from emsam.train.run_directory import RunDirectory
@@ -103,6 +104,5 @@ def _scores(run: RunDirectory, params: Params) -> Iterator[str]:
     yield from ("", "| volume | slices | metric | mean | interval |", "|---|---|---|---|---|")
     for entry in entries:
         for each in entry["means"]:
-            mean = "-" if each["mean"] is None else f"{each['mean']:.4f}"
-            span = "-" if each["low"] is None else f"{each['low']:.4f} to {each['high']:.4f}"
-            yield f"| {entry['data']} | {entry['split']} | `{each['metric']}` | {mean} | {span} |"
+            place = f"| {entry['data']} | {entry['split']} | `{each['metric']}` "
+            yield f"{place}| {number(each['mean'])} | {interval(each['low'], each['high'])} |"

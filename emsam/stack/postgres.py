@@ -65,19 +65,18 @@ def _version_file(settings: Settings) -> Path:
 
 
 def _server(settings: Settings) -> str:
-    """The server of the version that made the data."""
-    if not is_made(settings):
+    """The server of the version that made the data, where there may be several."""
+    if not is_made(settings) or not Path(_DEBIAN).is_dir():
         return binary("postgres")
     version = _version_file(settings).read_text().strip()
     path = Path(_DEBIAN, version, "bin", "postgres")
-    if path.exists():
-        return str(path)
-    if not Path(_DEBIAN).is_dir():  # no Debian: there is one version
-        return binary("postgres")
-    raise InputError(
-        f"{data_folder(settings)}: is of PostgreSQL {version}, which is not on this machine any "
-        f"more; 'apt-get install postgresql-{version}', or bring the folder over with pg_upgrade"
-    )
+    if not path.exists():
+        raise InputError(
+            f"{data_folder(settings)}: is of PostgreSQL {version}, which is not on this machine "
+            f"any more; 'apt-get install postgresql-{version}', or bring the folder over with "
+            "pg_upgrade"
+        )
+    return str(path)
 
 
 def binary(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,15 +13,11 @@ from emsam.launch import s3_run
 from emsam.launch.s3_folder import S3Folder
 from emsam.launch.s3_run import S3Run
 from emsam.train.run_directory import RunDirectory
-from tests.s3_server import S3Server, run_s3_server
+from tests.s3_server import S3Server, server
+
+__all__ = ["server"]
 
 ADDRESS = "s3://emsam/team/runs/a"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with run_s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

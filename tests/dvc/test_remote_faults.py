@@ -15,7 +15,9 @@ import pytest
 
 from emsam.data.digest import folder_digest
 from tests.conftest import Laboratory, make_laboratory
-from tests.s3_server import KEY, SECRET, Line, S3Server, run_line, run_s3_server
+from tests.s3_server import KEY, SECRET, Line, S3Server, run_line, server
+
+__all__ = ["server"]
 
 pytestmark = pytest.mark.slow
 
@@ -38,12 +40,6 @@ class RemoteLaboratory(Laboratory):
     @property
     def environment(self) -> dict[str, str]:
         return super().environment | self.access
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with run_s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
 
 
 @pytest.fixture

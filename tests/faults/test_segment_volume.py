@@ -16,10 +16,10 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
-import zarr
 from scipy.ndimage import gaussian_filter
 
 from tests.dvc.small_disk import enlarge, small_disk
+from tests.stacks import ids_of
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -68,10 +68,6 @@ class Segmentation:
     def workers(self) -> set[int]:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return {int(line.split()[0]) for line in lines}
-
-
-def ids_of(out: Path) -> np.ndarray:
-    return np.asarray(zarr.open_array(out / "0", mode="r"))
 
 
 @pytest.fixture(scope="module")

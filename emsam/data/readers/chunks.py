@@ -111,11 +111,18 @@ def refuse_links(folder: Path, name: str) -> None:
         A link in the folder that leads out of it, or an entry that is no file and no folder.
     """
     for path in folder.rglob("*"):
-        refuse_link(path, folder, name)
+        _refuse_link(path, folder, name)
 
 
-def refuse_link(path: Path, folder: Path, name: str) -> None:
-    """As :func:`refuse_links`, of one entry; one that is not there is no link."""
+def refuse_links_to(files: Sequence[Path], folder: Path, name: str) -> None:
+    """As :func:`refuse_links`, of some files and the folders on the way to them."""
+    ways = {path for file in files for path in file.parents if folder in path.parents}
+    for path in (*ways, *files):
+        _refuse_link(path, folder, name)
+
+
+def _refuse_link(path: Path, folder: Path, name: str) -> None:
+    """Of one entry; one that is not there is no link."""
     try:
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode) and not path.resolve(strict=True).is_relative_to(folder.resolve()):

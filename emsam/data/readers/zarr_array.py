@@ -16,8 +16,8 @@ from emsam.data.readers.chunks import (
     arrays_below,
     missing_chunks,
     only_array,
-    refuse_link,
     refuse_links,
+    refuse_links_to,
     refuse_truncated_blosc,
     refuse_truncated_chunk,
     touched_files,
@@ -100,9 +100,7 @@ class ZarrStack(Stack):
         """Look at the files of a region, as is done at opening if all of it will be read."""
         key = self._array.metadata.encode_chunk_key
         files = list(touched_files(self._folder, self._stored, index, self._array.shape, key))
-        ways = {path for file in files for path in file.parents if self._folder in path.parents}
-        for path in (*ways, *files):
-            refuse_link(path, self._folder, self.name)
+        refuse_links_to(files, self._folder, self.name)
         for path in files:
             if self._is_blosc and path.is_file():
                 refuse_truncated_chunk(path, self._folder, self.name)

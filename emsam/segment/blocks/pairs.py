@@ -48,7 +48,7 @@ def count_shared(folder: Path, grid: Grid, before: int, after: int) -> None:
 def link_objects(
     folder: Path, slices: Sequence[int], pairs: Sequence[tuple[int, int]], overlap: float
 ) -> dict[int, np.ndarray]:
-    """For each slice a table of the ids in the volume, by the rule of :func:`link_slices`.
+    """For each slice a table of the ids in the volume, by the rule of :func:`join_objects`.
 
     All overlaps are solved at once, so that neither windows nor workers decide on anything.
     """

@@ -20,19 +20,15 @@ from emsam.data.digest import folder_digest
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.readers import s3
 from emsam.errors import InputError
-from tests.s3_server import Line, S3Server, run_line, run_s3_server
+from tests.s3_server import Line, S3Server, run_line, server
 from tests.unit.data.conftest import VOXEL
 from tests.waiting import wait_for
+
+__all__ = ["server"]
 
 pytestmark = pytest.mark.slow
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 300, 400), dtype=np.uint8)
 """720 kB that do not compress."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with run_s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture

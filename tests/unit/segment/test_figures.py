@@ -70,8 +70,6 @@ def test_empty_truth_and_prediction(image: np.ndarray) -> None:
 def test_large_ids_are_drawn_too(image: np.ndarray, halves: np.ndarray) -> None:
     truth = halves.astype(np.uint64) * np.uint64(2**45)
     _, true, predicted, errors = panels(draw_slice(image, truth, halves), 50)
-    assert len(np.unique(true.reshape(-1, 3), axis=0)) >= len(
-        np.unique(predicted.reshape(-1, 3), axis=0)
-    )
+    np.testing.assert_array_equal(true, predicted)
     assert not has(errors, SPLIT_COLOUR)
     assert not has(errors, MERGE_COLOUR)

@@ -8,7 +8,7 @@ from scipy.ndimage import label
 
 from emsam.metrics.arand_contest import arand_contest
 from emsam.params import SegmentParams
-from emsam.segment.link import link_slices
+from tests.plain_linking import link_slices
 
 OVERLAP = SegmentParams().link_overlap
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from emsam.data.readers import open_stack
-from tests.stacks import never_half, read, refusal, stacks
+from tests.stacks import never_half, offered, read, refusal, stacks
 
 MODES = ("i1", "i2", "f4", "u2", "f2")
 """dtypes of modes 0, 1, 2, 6 and 12."""
@@ -25,11 +24,6 @@ def write(path: Path, stack: np.ndarray, **header: Any) -> Path:
         for field, value in header.items():
             file.header[field] = value
     return path
-
-
-def offered(path: Path) -> tuple[float, float, float] | None:
-    with open_stack(path) as stack:
-        return stack.voxel_size
 
 
 @given(array=stacks(MODES))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from emsam.data.readers import open_stack
 from emsam.errors import InputError
-from tests.stacks import read, read_or_refusal, refusal, stacks
+from tests.stacks import offered, read, read_or_refusal, refusal, stacks
 
 Writer = Callable[[Path, np.ndarray], None]
 
@@ -201,11 +201,6 @@ def test_other_axes_formats_folders_and_missing_files_are_refused(tmp_path: Path
 
 
 # -- voxel size -----------------------------------------------------------------------------------
-
-
-def offered(path: Path) -> tuple[float, float, float] | None:
-    with open_stack(path) as stack:
-        return stack.voxel_size
 
 
 @pytest.mark.parametrize(

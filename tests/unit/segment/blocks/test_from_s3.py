@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 from torch import nn
 
 from emsam.data.synthetic import synthesize_volume
@@ -15,15 +13,12 @@ from emsam.errors import InputError
 from emsam.params import Params
 from emsam.segment.blocks.options import Options
 from emsam.segment.blocks.run import segment_volume
-from tests.s3_server import S3Server, run_line, run_s3_server
+from tests.s3_server import S3Server, run_line, server
+from tests.stacks import ids_of
+
+__all__ = ["server"]
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with run_s3_server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -42,10 +37,6 @@ def address(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             key = f"lab/volume.zarr/{path.relative_to(local).as_posix()}"
             client.upload_file(str(path), bucket, key)
     return f"s3://{bucket}/lab/volume.zarr"
-
-
-def ids_of(out: Path) -> np.ndarray:
-    return np.asarray(zarr.open_array(out / "0", mode="r"))
 
 
 def test_chunks_come_from_s3_and_a_broken_line_is_gone_on_from(

@@ -22,8 +22,8 @@ from emsam.segment.blocks.options import Options
 from emsam.segment.blocks.prepare import check_output
 from emsam.segment.blocks.run import segment_volume
 from emsam.segment.instances import make_instances
-from emsam.segment.link import link_slices
 from emsam.segment.predict import predict_maps
+from tests.plain_linking import link_slices
 
 WriteTiff = Callable[..., Path]
 
