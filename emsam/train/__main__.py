@@ -38,10 +38,10 @@ def main(words: list[str], stop: StopRequest) -> int:
 
     run = RunDirectory(options.run).require()
     if options.agent:
-        from emsam.train.ranks import die_with
+        from emsam.train.ranks import die_with, leave
 
         die_with(options.agent)
-        return _guarded(run, _train_rank, options, stop)
+        leave(_guarded(run, _train_rank, options, stop))
     leads = options.node_rank == 0
     with run.lock() if leads else nullcontext(True) as free:
         if not free:

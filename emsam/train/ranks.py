@@ -14,7 +14,7 @@ import sys
 import uuid
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -61,6 +61,18 @@ def die_with(agent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != agent:  # it was gone before that
         sys.exit(EXIT_FAILED)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process, one of a team, as it is; nothing is torn down.
+
+    Where DDP is the last to hold the group, torch 2.13 waits for gloo's threads without giving up
+    the GIL. One of them may need it to free the tensors of the last collective, and neither would
+    ever end.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _configure(options: argparse.Namespace) -> LaunchConfig:

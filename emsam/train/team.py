@@ -97,7 +97,17 @@ class Team:
         return bool(said[0] > 0), float(said[1])
 
     def part(self) -> None:
-        """Leave the others once all is done."""
-        if self.size > 1:
-            distributed.barrier()
-            distributed.destroy_process_group()
+        """Wait until all are here, in the store of torchrun's agent, which outlives them.
+
+        Whoever leaves after that leaves nobody in a collective. The group is not destroyed, see
+        :func:`emsam.train.ranks.leave`.
+        """
+        if self.size == 1:
+            return
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = distributed.TCPStore(  # type: ignore[attr-defined]
+            address, port, is_master=False, timeout=_TIMEOUT
+        )
+        if store.add("emsam/here", 1) == self.size:
+            store.set("emsam/all", "")
+        store.wait(["emsam/all"])
