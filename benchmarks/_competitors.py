@@ -55,14 +55,23 @@ class Match:
 
 
 class Network:
-    """One of our networks."""
+    """One of our networks.
+
+    Beside ``unet`` it trains for steps; beside torch-em for minutes of the clock, as that does, and
+    takes none of them for validation.
+    """
 
     def __init__(self, match: Match, model: str) -> None:
         self.match, self.model = match, model
         budget = match.params().train
-        self.steps = budget.steps
+        if match.options.peer == "torch-em":
+            self.budget, self.changes = f"{budget.minutes}min", ["train.validate_every=1000000"]
+            return
+        steps = budget.steps
         if budget.minutes is not None:
-            self.steps = max(1, round(60 * budget.minutes / self.step_seconds()))
+            steps = max(1, round(60 * budget.minutes / self.step_seconds()))
+        assert steps is not None
+        self.budget, self.changes = str(steps), _steps(steps)
 
     def step_seconds(self, first: int = 10, last: int = 40, repeats: int = 2) -> float:
         """CPU time of a training step, all threads; the least, as other work only adds to it."""
@@ -83,12 +92,11 @@ class Network:
 
     def __call__(self, seed: int) -> Result:
         """Train it and score it on the validation slices."""
-        assert self.steps is not None
         name, task, options = self.match.name, self.match.task, self.match.options
-        run = options.work / "runs" / f"{name}-{task}-{self.model}-{self.steps}-seed{seed}"
+        run = options.work / "runs" / f"{name}-{task}-{self.model}-{self.budget}-seed{seed}"
         changes = [
             f"model.name={self.model}", f"seed={seed}", *SOURCES[name].changes, *options.set,
-            *_steps(self.steps),
+            *self.changes,
         ]  # fmt: skip
         overrides = [part for item in changes for part in ("--set", item)]
         status = emsam(
@@ -101,8 +109,8 @@ class Network:
         )
 
 
-def _steps(count: int) -> tuple[str, str]:
-    return "train.minutes=null", f"train.steps={count}"
+def _steps(count: int) -> list[str]:
+    return ["train.minutes=null", f"train.steps={count}"]
 
 
 class TorchEm:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import optuna
 from _table import Row, options, ratio, show
-from scipy.ndimage import distance_transform_edt, label
+from scipy.ndimage import distance_transform_edt, label, mean
 from skimage.segmentation import watershed
 
 from emsam.data.store import Volume
@@ -45,7 +45,7 @@ from emsam.train.run_directory import RunDirectory
 
 RANGES: dict[str, tuple[float, float]] = {
     "threshold": (0.4, 0.97), "merge": (0.1, 0.8), "mutex_bias": (-0.3, 0.3),
-    "seed_depth": (0.5, 8.0), "foreground": (0.3, 0.7),
+    "seed_depth": (0.5, 8.0), "foreground": (0.3, 0.8), "min_confidence": (0.4, 0.95),
 }  # fmt: skip
 SLICE = 1024 * 768
 """Pixels of the slice for which the time is told."""
@@ -117,7 +117,19 @@ def distance_of_foreground(maps: np.ndarray, params: Params) -> np.ndarray:
     return drop_small(ids, params.segment.min_size)
 
 
-def candidates(task: str) -> dict[str, Candidate]:
+def without_unsure(make: Method) -> Method:
+    """Drops objects of less confidence than ``min_confidence``, as all of ours do."""
+
+    def kept(maps: np.ndarray, params: Params) -> np.ndarray:
+        ids = make(maps, params)
+        numbers = np.unique(ids[ids > 0])
+        sure = mean(interior_map(maps), ids, numbers) >= params.min_confidence
+        return np.where(np.isin(ids, numbers[sure]), ids, 0)
+
+    return kept
+
+
+def candidates(params: Params) -> dict[str, Candidate]:
     """By name; libraries that are not installed are left out."""
     found = {
         "agglomerate": Candidate(ours("agglomerate"), ("threshold", "merge")),
@@ -130,10 +142,13 @@ def candidates(task: str) -> dict[str, Candidate]:
         found["mutex (mwatershed)"] = Candidate(mutex_mwatershed, ("mutex_bias",))
     if find_spec("waterz"):
         found["agglomerate (waterz)"] = Candidate(agglomerate_waterz, ("threshold", "merge"))
-    if task == "mitochondria":
+    if params.task == "mitochondria":
         found["distance of foreground"] = Candidate(distance_of_foreground, ("seed_depth",))
+        if "distance" in params.channels:
+            found["distance"] = Candidate(ours("distance"), ("seed_depth",))
         found = {
-            name: Candidate(each.make, (*each.keys, "foreground")) for name, each in found.items()
+            name: Candidate(without_unsure(each.make), (*each.keys, "foreground", "min_confidence"))
+            for name, each in found.items()
         }
     return found
 
@@ -167,7 +182,7 @@ def compare(run: RunDirectory, arguments: argparse.Namespace) -> list[Row]:
     slices = read_slices(run, params, arguments.every)
     chosen = {
         name: each
-        for name, each in candidates(params.task).items()
+        for name, each in candidates(params).items()
         if not arguments.method or name in {*arguments.method, DEFAULT}
     }
     results = {}

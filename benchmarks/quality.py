@@ -11,10 +11,10 @@ Ours is ``model.name: emsam``, the peer ``unet`` or torch-em's U-Net (``_torch_e
 environment of its own: ``_torch_em.txt``). Each has half of the cores. The minutes of
 ``params/cpu.yaml`` are CPU minutes: the steps that fit in them follow from the CPU time of a step,
 measured first, so that other work on the machine changes how long this takes and not what comes
-out. Only torch-em counts minutes of the clock. A row is a metric, the mean over seeds, and the
-difference paired over slices with a block-bootstrap interval. Where a set has 3D labels, the stack
-is linked and scored in 3D, too. ``SET-TASK.png`` has the learning curves. Folder: ``--work``, by
-default ``.emsam/benchmarks/quality``.
+out. Beside torch-em, which counts them so, they are minutes of the clock. A row is a metric, the
+mean over seeds, and the difference paired over slices with a block-bootstrap interval. Where a set
+has 3D labels, the stack is linked and scored in 3D, too. ``SET-TASK.png`` has the learning curves.
+Folder: ``--work``, by default ``.emsam/benchmarks/quality``.
 """
 
 from __future__ import annotations
