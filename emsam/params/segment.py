@@ -50,7 +50,7 @@ class SegmentParams(FrozenModel):
         0.0, ge=-1, le=1, description="mutex: added to neighbour affinities; above 0 merges more"
     )
     seed_depth: float = Field(
-        1.0, gt=0, description="distance: least depth, pixels, of the neck between two objects"
+        5.0, gt=0, description="distance: least depth, pixels, of the neck between two objects"
     )
     augmentations: Literal[1, 8] = Field(
         1, description="flips and turns of a slice whose maps are averaged"
