@@ -118,14 +118,15 @@ def test_a_machine_that_is_taken_away_costs_the_steps_since_its_last_checkpoint(
 
 
 def test_a_killed_launcher_finds_its_job_again(cloud: Cloud) -> None:
-    launcher = cloud.start("orphan", *LONGER, "seed=2")
+    job = (*LONGER, "train.steps=600", "seed=2")  # it goes on while the second launcher starts
+    launcher = cloud.start("orphan", *job)
     cloud.wait_for_step("orphan", 5)
     launcher.kill()
     launcher.wait()
     before = len(cloud.server.jobs())
-    cloud.run(*cloud.words("orphan", *LONGER, "seed=2"))
+    cloud.run(*cloud.words("orphan", *job))
     assert len(cloud.server.jobs()) == before
-    assert cloud.steps("orphan") == list(range(1, 151))
+    assert cloud.steps("orphan") == list(range(1, 601))
 
 
 def test_ctrl_c_and_jobs_stop_end_a_job_at_a_checkpoint_and_the_same_command_goes_on(

@@ -44,7 +44,7 @@ def test_one_holder_at_a_time_and_a_dead_one_loses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "a", 5)
-    with S3Run(run, ADDRESS).hold("one", 4) as lost:  # seconds between two renewals
+    with S3Run(run, ADDRESS).hold("one", 10) as lost:  # seconds between two renewals
         assert lost is not None
         with S3Run(run, ADDRESS).hold("two", 4) as other:
             assert other is None
