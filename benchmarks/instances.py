@@ -73,6 +73,19 @@ def ours(name: str) -> Method:
     return make
 
 
+def without_unsure(make: Method) -> Method:
+    """A peer's method that drops objects of less confidence than ``min_confidence``, as ours do."""
+
+    def kept(maps: np.ndarray, params: Params) -> np.ndarray:
+        ids = make(maps, params)
+        numbers = np.unique(ids[ids > 0])
+        sure = mean(interior_map(maps), ids, numbers) >= params.min_confidence
+        return np.where(np.isin(ids, numbers[sure]), ids, 0)
+
+    return kept
+
+
+@without_unsure
 def seeds_scikit_image(maps: np.ndarray, params: Params) -> np.ndarray:
     """``seeds`` with scikit-image's watershed."""
     segment, interior = params.segment, interior_map(maps)
@@ -81,6 +94,7 @@ def seeds_scikit_image(maps: np.ndarray, params: Params) -> np.ndarray:
     return np.asarray(ids)
 
 
+@without_unsure
 def mutex_mwatershed(maps: np.ndarray, params: Params) -> np.ndarray:
     """``mutex`` with mwatershed."""
     import mwatershed
@@ -94,6 +108,7 @@ def mutex_mwatershed(maps: np.ndarray, params: Params) -> np.ndarray:
     return drop_small(np.unique(ids, return_inverse=True)[1].reshape(ids.shape), segment.min_size)
 
 
+@without_unsure
 def agglomerate_waterz(maps: np.ndarray, params: Params) -> np.ndarray:
     """``agglomerate`` with waterz, which takes neighbour affinities alone."""
     import waterz
@@ -110,23 +125,12 @@ def agglomerate_waterz(maps: np.ndarray, params: Params) -> np.ndarray:
     return drop_small(ids, segment.min_size)
 
 
+@without_unsure
 def distance_of_foreground(maps: np.ndarray, params: Params) -> np.ndarray:
     """``distance`` on the distance within the foreground, for a network that predicts none."""
     mask = maps[0] > params.foreground
     ids = split_at_necks(distance_transform_edt(mask), mask, params.segment.seed_depth)
     return drop_small(ids, params.segment.min_size)
-
-
-def without_unsure(make: Method) -> Method:
-    """Drops objects of less confidence than ``min_confidence``, as all of ours do."""
-
-    def kept(maps: np.ndarray, params: Params) -> np.ndarray:
-        ids = make(maps, params)
-        numbers = np.unique(ids[ids > 0])
-        sure = mean(interior_map(maps), ids, numbers) >= params.min_confidence
-        return np.where(np.isin(ids, numbers[sure]), ids, 0)
-
-    return kept
 
 
 def candidates(params: Params) -> dict[str, Candidate]:
@@ -147,7 +151,7 @@ def candidates(params: Params) -> dict[str, Candidate]:
         if "distance" in params.channels:
             found["distance"] = Candidate(ours("distance"), ("seed_depth",))
         found = {
-            name: Candidate(without_unsure(each.make), (*each.keys, "foreground", "min_confidence"))
+            name: Candidate(each.make, (*each.keys, "foreground", "min_confidence"))
             for name, each in found.items()
         }
     return found
@@ -159,6 +163,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12, help="settings tried for each half")
     parser.add_argument("--every", type=int, default=1, help="take every n-th validation slice")
     parser.add_argument("--method", action="append", help="repeatable; all")
+    parser.add_argument("--seed-depth", type=float, default=SegmentParams().seed_depth)
     arguments = parser.parse_args()
     runs = arguments.runs or sorted(QUALITY.glob("*"))
     if not runs:
@@ -185,9 +190,11 @@ def compare(run: RunDirectory, arguments: argparse.Namespace) -> list[Row]:
         for name, each in candidates(params).items()
         if not arguments.method or name in {*arguments.method, DEFAULT}
     }
+    defaults = {"min_size": params.segment.min_size, "seed_depth": arguments.seed_depth}
+    default = with_segment(params, SegmentParams().model_dump() | defaults)
     results = {}
     for name, each in chosen.items():
-        results[name] = measure(each, slices, params, arguments.trials)
+        results[name] = measure(each, slices, default, arguments.trials)
         print(data, params.task, name, results[name], file=sys.stderr, flush=True)
     best = results[DEFAULT]
     metric = PRIMARY[params.task]
@@ -224,15 +231,12 @@ def read_slices(
 
 
 def measure(
-    each: Candidate, slices: list[tuple[np.ndarray, np.ndarray]], params: Params, trials: int
+    each: Candidate, slices: list[tuple[np.ndarray, np.ndarray]], default: Params, trials: int
 ) -> dict[str, float]:
     """``tuned``: mean metric of slices whose other half was tuned on; ``default``; ``seconds``.
 
-    Default are all settings but the smallest object, which is the run's.
+    Default are all settings but the smallest object, which is the run's, and ``--seed-depth``.
     """
-    default = with_segment(
-        params, SegmentParams().model_dump() | {"min_size": params.segment.min_size}
-    )
     started = time.process_time()
     for maps, _ in slices:
         each.make(maps.astype(np.float32), default)

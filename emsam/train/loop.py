@@ -90,7 +90,7 @@ def train(run: RunDirectory, stop: StopRequest | None = None, *, device: int | N
         _save(run, learner, progress)
     state = DONE if progress.fraction(budget) >= 1 else STOPPED
     clock.write(state)
-    team.part()
+    team.meet()
     return state
 
 

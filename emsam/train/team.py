@@ -96,7 +96,7 @@ class Team:
         distributed.all_reduce(said)
         return bool(said[0] > 0), float(said[1])
 
-    def part(self) -> None:
+    def meet(self) -> None:
         """Wait until all are here, in the store of torchrun's agent, which outlives them.
 
         Whoever leaves after that leaves nobody in a collective. The group is not destroyed, see
