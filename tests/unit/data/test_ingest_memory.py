@@ -13,9 +13,13 @@ import tifffile
 
 SIDE = 1024
 SCRIPT = """
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from emsam.data.ingest import Source, ingest_volume
+with suppress(PermissionError):  # as where nothing else runs: what waits for whom decides the peak
+    os.nice(-15)
 ingest_volume("a", Source(sys.argv[1], {}, (30.0, 8.0, 8.0)), Path(sys.argv[2]))
 (peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(peak.split()[1])
@@ -42,18 +46,21 @@ def write(kind: str, folder: Path, depth: int) -> str:
     return f"{folder}/s.tif"
 
 
-def peak(image: str, store: Path) -> float:
-    """Megabytes that a process of its own took at most."""
-    command = [sys.executable, "-c", SCRIPT, image, str(store)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stdout) * 1024 / 1e6
+def peak(image: str, folder: Path) -> float:
+    """Megabytes that a process of its own took at most, in three: a short one may see no peak."""
+    found = []
+    for number in range(3):
+        command = [sys.executable, "-c", SCRIPT, image, str(folder / f"{number}.zarr")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found.append(int(done.stdout) * 1024 / 1e6)
+    return max(found)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tiff", "hdf5"])
 def test_memory_does_not_grow_with_the_slices(kind: str, tmp_path: Path) -> None:
     few, many = (
-        peak(write(kind, tmp_path / str(depth), depth), tmp_path / f"{depth}" / "volume.zarr")
+        peak(write(kind, tmp_path / str(depth), depth), tmp_path / str(depth))
         for depth in (96, 384)
     )
     assert many < few + 60, f"{few:.0f} MB for 200 MB of voxels, {many:.0f} MB for 800 MB"
