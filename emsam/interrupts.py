@@ -33,3 +33,13 @@ def raise_if_interrupted() -> None:
     """Raise the ``KeyboardInterrupt`` that somebody swallowed."""
     if interrupted():
         raise KeyboardInterrupt
+
+
+def forget_caught_interrupts() -> None:
+    """Let a process that handled ``KeyboardInterrupt`` end with the status that it names.
+
+    CPython notes an interrupt that leaves code run by ``exec``, as named tuples and data classes
+    are made, takes the note back only where such code runs again, and at the end of ``python -m``
+    dies of SIGINT for it, whatever the status (``run_eval_code_obj`` and ``Py_RunMain``).
+    """
+    exec("")

@@ -23,7 +23,7 @@ from emsam.errors import (
     WorkersDied,
     harmless,
 )
-from emsam.interrupts import interrupted, watch_for_ctrl_c
+from emsam.interrupts import forget_caught_interrupts, interrupted, watch_for_ctrl_c
 from emsam.quiet import QUIET_ENVIRONMENT
 
 _GO_ON = "interrupted; run the same command again to go on"
@@ -106,4 +106,5 @@ def main() -> None:
 
 def _fail(message: object, status: int) -> None:
     print(f"emsam: {harmless(' '.join(str(message).split()))}", file=sys.stderr)
+    forget_caught_interrupts()
     sys.exit(status)
