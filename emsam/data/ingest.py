@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from emsam.errors import InputError
 from emsam.params import TASKS
 from emsam.progress import Progress
 
-_JOURNAL = 2
+_JOURNAL = 3
 """Goes up when what is kept of a slice, or how a slab is written, changes."""
 
 
@@ -219,14 +220,17 @@ def _copy_slices(
         checker.go_on(journal.lists, writer.last_labels())
         samples += journal.lists["samples"]
     readers = [each.slices_from(first) for each in (image, *labels.values())]
-    for z, (plane, *label_planes) in enumerate(zip(*readers, strict=True), first):
-        named = dict(zip(labels, label_planes, strict=True))
-        checker.look(plane, named)
-        samples.append(sample_grey(plane, z, depth))
-        if writer.append(plane, named):
-            journal.turn(z + 1, checker.kept() | {"samples": samples})
-        if progress:
-            progress(z + 1, depth)
+    with ThreadPoolExecutor(1) as beside:
+        for z, (plane, *label_planes) in enumerate(zip(*readers, strict=True), first):
+            named = dict(zip(labels, label_planes, strict=True))
+            looked = beside.submit(checker.look, plane, named)
+            samples.append(sample_grey(plane, z, depth))
+            whole = writer.append(plane, named)
+            looked.result()
+            if whole:
+                journal.turn(z + 1, checker.kept() | {"samples": samples})
+            if progress:
+                progress(z + 1, depth)
     return checker, np.concatenate(samples)
 
 

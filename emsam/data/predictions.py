@@ -58,7 +58,7 @@ class PredictionWriter:
         self._slices, self._about, self._voxel_size = list(slices), about, voxel_size
         self._first = self._slices[0]
         self._shape = (self._slices[-1] - self._first + 1, *side)
-        self._shard = shard_of(side[0] * side[1] * _DTYPE.itemsize)
+        self._shard = shard_of(side, _DTYPE.itemsize)
         self._levels = pyramid_levels(self._shape)
         with our_codecs():
             self._group = zarr.open_group(path, mode="w-", zarr_format=3)

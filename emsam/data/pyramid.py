@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ SLAB = 32
 """Slices of the deepest shard."""
 CHUNK = (1, 256, 256)
 _SHARDS = ((SLAB, 1024), (8, 2048), (2, 4096), (1, 4096))
-"""Depth of a shard, and its sides in y and x: the wider the slices, the flatter the shards."""
+"""Depth of a shard, and its sides in y and x."""
 LARGEST_SLAB = 320 << 20
 """Bytes of the slices that are held to be written together."""
 _COMPRESSOR = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
@@ -36,47 +35,41 @@ _PIPELINE: dict[str, Any] = {
 a shard, and with it the digest of a volume, would be another each time."""
 
 
-def shard_of(plane_bytes: int) -> tuple[int, int, int]:
-    """z, y, x of a shard where a slice of all that is written together takes ``plane_bytes``.
+def shard_of(sides: tuple[int, int], voxel_bytes: int) -> tuple[int, int, int]:
+    """z, y, x of a shard of slices of ``sides`` (y, x).
 
     Slices are written a shard deep, so that a shard is written once; so many have to fit in memory.
+    The wider they are, the flatter the shards, which become as many files.
+
+    Parameters
+    ----------
+    voxel_bytes
+        Of a voxel of all that is written together.
     """
+    widest = min(max(sides), _SHARDS[-1][1])
+    plane_bytes = math.prod(sides) * voxel_bytes
     for depth, side in _SHARDS:
-        if depth * plane_bytes <= LARGEST_SLAB:
+        if widest <= side and depth * plane_bytes <= LARGEST_SLAB:
             return (depth, side, side)
     return (1, _SHARDS[-1][1], _SHARDS[-1][1])
 
 
 @contextmanager
-def our_codecs(written: Path | None = None) -> Iterator[None]:
-    """zarr's settings under which arrays are made or opened; see the reason beside them.
-
-    Parameters
-    ----------
-    written
-        Folder of a store that is written whole: its shards go past the page cache, where the
-        system can do that. The kernel's copy of them would take as long as compressing them.
-    """
+def our_codecs() -> Iterator[None]:
+    """zarr's settings under which arrays are made or opened; see the reason beside them."""
     if not find_spec("zarrs"):
         yield
         return
     # zarr starts its threads at first use and keeps them: as many as may ever work at a time
     with zarr.config.set({"threading.max_workers": (os.cpu_count() or 1) + 4}):
         zarr.create_group(MemoryStore())
-    direct = written is not None and _takes_direct_io(written.parent)
-    with zarr.config.set(_PIPELINE | {"codec_pipeline.direct_io": direct}):
+    with zarr.config.set(_PIPELINE):
         yield
 
 
-def _takes_direct_io(folder: Path) -> bool:
-    if not hasattr(os, "O_DIRECT"):
-        return False
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            os.close(os.open(file.name, os.O_WRONLY | os.O_DIRECT))
-    except OSError:  # of other reasons the writer itself will say more
-        return False
-    return True
+def codec_of(dtype: np.dtype[np.generic]) -> BloscCodec:
+    """How chunks of ``dtype`` are compressed."""
+    return _OF_BYTES if dtype.itemsize == 1 else _COMPRESSOR
 
 
 def create_level(
@@ -86,6 +79,8 @@ def create_level(
     shape: tuple[int, int, int],
     dtype: np.dtype[np.generic],
     shard: tuple[int, int, int],
+    *,
+    compressed: bool = True,
 ) -> zarr.Array[Any]:
     """An empty array ``path`` for a level of the pyramid of a stack of ``shape`` (z, y, x)."""
     depth, height, width = shape
@@ -95,7 +90,7 @@ def create_level(
         dtype=dtype,
         chunks=CHUNK,
         shards=shard,
-        compressors=_OF_BYTES if dtype.itemsize == 1 else _COMPRESSOR,
+        compressors=codec_of(dtype) if compressed else None,
         dimension_names=("z", "y", "x"),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -16,30 +16,45 @@ import numpy as np
 import zarr
 
 from emsam.data.halving import halve_image, halve_labels
-from emsam.data.pyramid import LARGEST_SLAB, create_level, multiscales, our_codecs, shard_of
+from emsam.data.pyramid import (
+    CHUNK,
+    LARGEST_SLAB,
+    codec_of,
+    create_level,
+    multiscales,
+    our_codecs,
+    shard_of,
+)
+from emsam.data.shards import Compress, Shard, blosc, takes_direct_io
 from emsam.data.store import VolumeInfo, pyramid_levels
 
-_IN_HAND = 96 << 20
-"""Bytes of the shards that are compressed at a time; each takes three times as much."""
+_IN_HAND = 288 << 20
+"""Bytes of the shards that are compressed at a time; each takes as much again."""
+_WORTH = 0.8
+"""Part of an image's bytes that compression leaves at most where it is used.
+
+It takes more CPU time than all else of an ingest, and some of each reading. Of five real sets one
+gets by with 0.71, the others keep 0.85 and more (docs/benchmarks.md).
+"""
+_TRIED = 64
+"""Chunks of the first slab on which that is found."""
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Voxels (z, y, x) of a slab that one shard holds, and where in which level they belong."""
+    """A shard of a slab, and the level of the pyramid of which array it belongs to."""
 
     key: str
     level: int
-    rows: slice
-    columns: slice
-    voxels: np.ndarray
+    shard: Shard
 
 
 class VolumeWriter:
     """Writes a volume slice by slice; memory is one slab of a shard's depth, two of small slices.
 
     A slab is kept as the shards that it becomes, of all levels, and written by several threads
-    while the next one is filled. The caller gives the path a temporary name and renames it when
-    :meth:`finish` has returned.
+    while the next one is filled. Labels are compressed, and an image where that is worth while.
+    The caller gives the path a temporary name and renames it when :meth:`finish` has returned.
 
     Parameters
     ----------
@@ -65,22 +80,19 @@ class VolumeWriter:
         self._dtypes = {"image": image_dtype} | {
             f"labels/{task}": dtype for task, dtype in label_dtypes.items()
         }
-        plane_bytes = shape[1] * shape[2] * sum(each.itemsize for each in self._dtypes.values())
-        self._shard = shard_of(plane_bytes)
-        self._overlaps = 2 * self.depth * plane_bytes <= LARGEST_SLAB
-        keys = [(key, level) for key in self._dtypes for level in range(self._levels)]
-        with our_codecs(path):
-            self._group = zarr.open_group(path, mode="r+" if begun else "w-", zarr_format=3)
-            make = self._go_on if begun else self._create
-            self._arrays = {(key, level): make(key, level) for key, level in keys}
-        if begun:
-            for key, level in keys:
-                _drop_from(path / key / str(level) / "c", begun // self.depth)
+        voxel_bytes = sum(each.itemsize for each in self._dtypes.values())
+        self._shard = shard_of(shape[1:], voxel_bytes)
+        slab_bytes = self.depth * math.prod(shape[1:]) * voxel_bytes
+        self._overlaps = 2 * slab_bytes <= LARGEST_SLAB
+        self._path, self._direct = path, takes_direct_io(path.parent)
+        self._group = zarr.open_group(path, mode="r+" if begun else "w-", zarr_format=3)
+        self._codecs = self._go_on(begun) if begun else {}
         self._slab: list[_Block] = []
         self._busy: list[_Block] = []
         self._spare: list[list[_Block]] = []
         self._filled = 0
         self._written = begun
+        self._halvers = ThreadPoolExecutor(len(self._dtypes))
         self._pool = ThreadPoolExecutor(self._writers())
         self._pending: list[Future[None]] = []
 
@@ -89,19 +101,43 @@ class VolumeWriter:
         """Slices that are written together."""
         return self._shard[0]
 
-    def _create(self, key: str, level: int) -> zarr.Array[Any]:
-        dtype = self._dtypes[key]
-        return create_level(self._group, f"{key}/{level}", level, self._shape, dtype, self._shard)
+    def _go_on(self, begun: int) -> dict[str, Compress | None]:
+        """Codecs of the arrays that are there, less what they hold beyond ``begun`` slices."""
+        codecs = {}
+        for key, dtype in self._dtypes.items():
+            codecs[key] = blosc(codec_of(dtype)) if self._array(key).compressors else None
+            for level in range(self._levels):
+                _drop_from(self._path / key / str(level) / "c", begun // self.depth)
+        return codecs
 
-    def _go_on(self, key: str, level: int) -> zarr.Array[Any]:
-        array = self._group[f"{key}/{level}"]
+    def _create(self) -> dict[str, Compress | None]:
+        """Make the arrays, now that the first slab says how; returns their codecs."""
+        codecs: dict[str, Compress | None] = {}
+        for key, dtype in self._dtypes.items():
+            compress = blosc(codec_of(dtype))
+            codecs[key] = compress if key != "image" or self._is_worth(compress) else None
+            for level in range(self._levels):
+                create_level(
+                    self._group, f"{key}/{level}", level, self._shape, dtype, self._shard,
+                    compressed=codecs[key] is not None,
+                )  # fmt: skip
+        return codecs
+
+    def _is_worth(self, compress: Compress) -> bool:
+        shards = [each.shard for each in self._slab if (each.key, each.level) == ("image", 0)]
+        left = [each.shrinks_to(self._filled, compress, _TRIED // len(shards)) for each in shards]
+        return float(np.mean(left)) <= _WORTH
+
+    def _array(self, key: str) -> zarr.Array[Any]:
+        with our_codecs():
+            array = self._group[f"{key}/0"]
         assert isinstance(array, zarr.Array)
         return array
 
     def last_labels(self) -> dict[str, np.ndarray]:
         """By task, ids of the last slice that is written, (y, x)."""
         return {
-            key.removeprefix("labels/"): np.asarray(self._arrays[key, 0][self._written - 1])
+            key.removeprefix("labels/"): np.asarray(self._array(key)[self._written - 1])
             for key in self._dtypes
             if key != "image"
         }
@@ -116,9 +152,12 @@ class VolumeWriter:
         """
         if not self._slab:
             self._slab = self._spare.pop() if self._spare else self._new_slab()
-        self._fill("image", image, halve_image)
-        for task, plane in labels.items():
-            self._fill(f"labels/{task}", plane, halve_labels)
+        planes = {"image": image} | {f"labels/{task}": each for task, each in labels.items()}
+        coarser = [self._halvers.submit(self._halve, key, each) for key, each in planes.items()]
+        for key, plane in planes.items():
+            self._put(key, 0, plane)
+        for each in coarser:
+            each.result()
         self._filled += 1
         if self._filled < self.depth:
             return False
@@ -145,7 +184,8 @@ class VolumeWriter:
 
     def __exit__(self, *exception: object) -> None:
         """Wait for what is being written, so that the folder can be removed."""
-        self._pool.shutdown(cancel_futures=True)
+        for pool in (self._halvers, self._pool):
+            pool.shutdown(cancel_futures=True)
 
     def _writers(self) -> int:
         """Threads that write: as one waits for the disk, others use the cores."""
@@ -153,30 +193,34 @@ class VolumeWriter:
         return max(1, min((os.cpu_count() or 1) + 1, _IN_HAND // largest))
 
     def _new_slab(self) -> list[_Block]:
-        depth, *sides = self._shard
+        _, height, width = self._shape
+        _, *sides = self._shard
         blocks = []
-        for (key, level), array in self._arrays.items():
-            for rows, columns in product(
-                *(_parts(whole, side) for whole, side in zip(array.shape[1:], sides, strict=True))
-            ):
-                shape = (depth, rows.stop - rows.start, columns.stop - columns.start)
-                voxels = np.empty(shape, self._dtypes[key])
-                blocks.append(_Block(key, level, rows, columns, voxels))
+        for (key, dtype), level in product(self._dtypes.items(), range(self._levels)):
+            rows, columns = (
+                _parts(-(-whole >> level), side)
+                for whole, side in zip((height, width), sides, strict=True)
+            )
+            for place in product(rows, columns):
+                blocks.append(_Block(key, level, Shard(self._shard, CHUNK[1:], *place, dtype)))
         return blocks
 
-    def _fill(self, key: str, plane: np.ndarray, halve: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Put a slice (y, x) and its halves into the slab."""
-        level = 0
+    def _halve(self, key: str, plane: np.ndarray) -> None:
+        """Put all levels but the finest of a slice (y, x) into the slab."""
+        halve = halve_image if key == "image" else halve_labels
+        for level in range(1, self._levels):
+            plane = halve(plane)
+            self._put(key, level, plane)
+
+    def _put(self, key: str, level: int, plane: np.ndarray) -> None:
         for block in self._slab:
-            if block.key != key:
-                continue
-            if block.level > level:
-                plane, level = halve(plane), block.level
-            block.voxels[self._filled] = plane[block.rows, block.columns]
+            if (block.key, block.level) == (key, level):
+                block.shard.put(self._filled, plane)
 
     def _flush(self) -> None:
         """Give the slab to other threads when the one before is written."""
         self._wait()
+        self._codecs = self._codecs or self._create()
         self._pending = [
             self._pool.submit(self._write, block, self._written, self._filled)
             for block in self._slab
@@ -194,9 +238,9 @@ class VolumeWriter:
             self._spare.append(self._busy)
 
     def _write(self, block: _Block, first: int, count: int) -> None:
-        """Write ``count`` slices of a block from slice ``first`` on: a whole shard."""
-        array = self._arrays[block.key, block.level]
-        array[first : first + count, block.rows, block.columns] = block.voxels[:count]
+        """Write ``count`` slices of a block from slice ``first`` on."""
+        array = self._path / block.key / str(block.level)
+        block.shard.write(array, first, count, self._codecs[block.key], direct=self._direct)
 
 
 def _parts(whole: int, side: int) -> list[slice]:

@@ -40,7 +40,18 @@ NEIGHBOURS = {
 """Rooms of one floor that may nevertheless know each other; none on floor 4."""
 THIRD_PARTY: list[set[str]] = [
     {"numpy", "scipy", "skimage", "pydantic", "pydantic_settings", "yaml", "psutil"},
-    {"zarr", "tifffile", "h5py", "imagecodecs", "mrcfile", "xxhash", "boto3", "botocore"},
+    {
+        "zarr",
+        "numcodecs",
+        "google_crc32c",
+        "tifffile",
+        "h5py",
+        "imagecodecs",
+        "mrcfile",
+        "xxhash",
+        "boto3",
+        "botocore",
+    },
     {"torch", "torchvision", "segment_anything", "safetensors", "dask", "bioimage_cpp", "pyarrow"},
     {"lightning_fabric", "PIL", "optuna"},
 ]

@@ -44,10 +44,10 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
     height = np.diff(rows, append=image.shape[0])
     width = np.diff(columns, append=image.shape[1])
     means = sums / np.outer(height, width)
+    highest = np.abs(means).max()
     means -= means.mean()
     length = np.linalg.norm(means)
-    # what is left of a constant image is rounding
-    constant = length <= 1e-6 * np.abs(image).max()
+    constant = length <= 1e-6 * highest  # what is left of a constant image is rounding
     return (means * 0 if constant else means / length).astype(np.float32)
 
 

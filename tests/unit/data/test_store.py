@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -172,11 +173,13 @@ def test_the_same_slices_are_the_same_bytes(
 
 def test_wide_slices_get_flatter_shards_of_as_many_files(tmp_path: Path) -> None:
     """A slab has to fit in memory: 1 GB for 20 GB of input, however wide it is."""
-    assert shard_of(9 << 20) == (32, 1024, 1024)  # image and two tasks in uint32, 1024²
-    assert shard_of(20 << 20) == (8, 2048, 2048)
-    assert shard_of(128 << 20) == (2, 4096, 4096)
-    for plane_bytes in (1 << 20, 10 << 20, 11 << 20, 40 << 20, 160 << 20):
-        assert shard_of(plane_bytes)[0] * plane_bytes <= 320 << 20
+    assert shard_of((1024, 1024), 9) == (32, 1024, 1024)  # image and two tasks in uint32
+    assert shard_of((1024, 1024), 17) == (8, 2048, 2048)  # in uint64: deeper ones do not fit
+    assert shard_of((1500, 900), 9) == (8, 2048, 2048)
+    assert shard_of((4096, 4096), 1) == shard_of((9000, 9000), 1) == (2, 4096, 4096)
+    for side, voxel_bytes in product((1000, 2000, 4000, 12_000), (1, 2, 9, 17)):
+        depth, *_ = shard_of((side, side), voxel_bytes)
+        assert depth == 1 or depth * side**2 * voxel_bytes <= 320 << 20
     with pytest.MonkeyPatch.context() as narrow:
         narrow.setattr(pyramid, "LARGEST_SLAB", 1 << 20)
         narrow.setattr(writer, "LARGEST_SLAB", 1 << 20)
