@@ -124,6 +124,8 @@ class Shard:
             end = start + size
         if end == 0:
             return
+        if compress is None:
+            end = chunks.nbytes  # nothing may lie where voxels of the next slices will
         content = index.tobytes()
         content += google_crc32c.value(content).to_bytes(_CHECKSUM, "little")
         memory[end : end + len(content)] = content

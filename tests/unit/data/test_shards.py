@@ -71,6 +71,26 @@ def test_zeros_are_not_stored(tmp_path: Path, compressed: bool) -> None:
     assert np.count_nonzero(index.reshape(-1, 2)[:, 1] == 2**64 - 1) == 16 - 9
 
 
+@pytest.mark.parametrize("compressed", [True, False], ids=["compressed", "raw"])
+def test_a_shard_that_is_filled_again_makes_the_file_of_a_new_one(
+    tmp_path: Path, compressed: bool
+) -> None:
+    """Beyond the edges of the array, too, where nothing is ever put."""
+    compress = blosc(codec_of(np.dtype(np.uint8))) if compressed else None
+    first, second = np.zeros((2, 300, 300), np.uint8)
+    first[:256, :256] = np.random.default_rng(0).integers(0, 256, (256, 256), dtype=np.uint8)
+    second[0, 0] = 1
+    sides = slice(0, 300), slice(0, 300)
+    again, new = (Shard((1, 512, 512), CHUNK[1:], *sides, first.dtype) for _ in range(2))
+    again.put(0, first)
+    again.write(tmp_path / "first", 0, 1, compress, direct=False)
+    for shard, name in ((again, "again"), (new, "new")):
+        shard.put(0, second)
+        shard.write(tmp_path / name, 0, 1, compress, direct=False)
+    files = [(tmp_path / name / "c/0/0/0").read_bytes() for name in ("again", "new")]
+    assert files[0] == files[1]
+
+
 def noise(shape: tuple[int, int, int]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
