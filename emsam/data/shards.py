@@ -22,14 +22,12 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
-from numcodecs.blosc import Blosc
+from numcodecs.blosc import MAX_OVERHEAD, Blosc
 from zarr.codecs import BloscCodec
 
 Compress = Callable[[np.ndarray], bytes]
 _NOT_STORED = np.uint64(2**64 - 1)
 """In the index, offset and size of a chunk of zeros."""
-_BLOSC_HEADER = 16
-"""Bytes by which a chunk grows at most."""
 _CHECKSUM = 4
 _SHUFFLES = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
 _buffers = threading.local()
@@ -59,7 +57,7 @@ class Shard:
         dtype: np.dtype[np.generic],
     ) -> None:
         depth, height, width = shape
-        self.rows, self.columns = rows, columns
+        self._part = (rows, columns)
         self._place = (rows.start // height, columns.start // width)
         self._grid = (depth, height // chunk[0], width // chunk[1])
         held = [
@@ -73,7 +71,7 @@ class Shard:
 
     def put(self, z: int, plane: np.ndarray) -> None:
         """Take in slice ``z`` of the shard from a slice (y, x) of the array."""
-        plane = plane[self.rows, self.columns]
+        plane = plane[self._part]
         height, width = self._chunks.shape[3:]
         whole, rest = divmod(plane.shape[1], width)
         for i, chunks in enumerate(self._chunks[z]):
@@ -136,7 +134,7 @@ class Shard:
     def _beside_voxels(self) -> int:
         """Bytes that a file takes at most beyond those of the voxels."""
         chunks = math.prod(self._grid)
-        return chunks * (16 + _BLOSC_HEADER) + _CHECKSUM
+        return chunks * (16 + MAX_OVERHEAD) + _CHECKSUM
 
 
 def blosc(codec: BloscCodec) -> Compress:
