@@ -110,5 +110,12 @@ def cancel_runs(api: PrefectApi, workers: Sequence[str]) -> list[str]:
         pid = process_of(run)
         process = _live_process(run, pid) if pid is not None else None
         if process is not None:
-            end([process, *process.children(recursive=True)], CANCEL_IN)
+            end(_with_children(process), CANCEL_IN)
     return [f"{run.name}: cancelled" for run in cancelled]
+
+
+def _with_children(process: psutil.Process) -> list[psutil.Process]:
+    """A process and what it started; nothing of one that ends while it is asked."""
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []

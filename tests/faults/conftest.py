@@ -24,6 +24,7 @@ from emsam.settings import Settings
 from emsam.train.run_directory import RunDirectory
 from tests.conftest import Laboratory, make_laboratory, overrides
 from tests.flows.conftest import prefect_api, prefect_home, synthesize
+from tests.processes import kill_all, processes_in
 from tests.waiting import PATIENCE, wait_for
 from tests.warm_start import run_warm
 
@@ -136,23 +137,6 @@ class Job:
         return [(line["step"], line["train/loss"]) for line in self.run().metrics()]
 
 
-def processes_of(lab: Laboratory) -> list[psutil.Process]:
-    """Flows, agents and trainers that work in a laboratory."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd", "status"]):
-        if process.info["cwd"] == str(lab.path) and process.info["status"] != "zombie":
-            found.append(process)
-    return found
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs; a zombie has ended and only waits to be counted."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def ask_prefect(lab: Laboratory, path: str, body: dict[str, Any] | None = None) -> Any:
     request = urllib.request.Request(
         f"{lab.prefect_api}{path}",
@@ -194,7 +178,7 @@ def assert_settled(
 ) -> None:
     """No process, no slot; Prefect, MLflow, the run directory and DVC agree on ``state``."""
     lab, run = job.lab, job.run()
-    wait_for(lambda: not processes_of(lab), f"the end of {processes_of(lab)}")
+    wait_for(lambda: not processes_in(lab.path), "the end of flows, agents and trainers")
     for lock in Settings(home=lab.path / ".emsam").slots_root.glob("*.lock"):
         with try_lock(lock) as free:
             assert free, lock
@@ -244,8 +228,7 @@ def make_job(published: Laboratory, tmp_path: Path) -> Iterator[Callable[..., Jo
         return Job(published, path, settings, (*JOB, *items))
 
     yield make
-    for process in processes_of(published):
-        process.kill()
+    kill_all(processes_in(published.path))
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from tests.faults.conftest import (
     assert_goes_on,
     assert_settled,
     end_of,
-    processes_of,
     terminate,
     wait_for,
 )
+from tests.processes import processes_in
 
 pytestmark = pytest.mark.slow
 
@@ -78,8 +78,8 @@ def test_a_job_whose_launcher_died_is_adopted_and_stopped_with_its_new_one(
     wait_for(lambda: said in job.run().log_file.read_text(), "the second launcher")
     job.wait_until("running", step=job.status()["step"] + 50)
     assert job.status()["pid"] == trainer
-    assert {each.pid for each in processes_of(job.lab)} == {trainer, second.pid}
+    assert {each.pid for each in processes_in(job.lab.path)} == {trainer, second.pid}
     terminate(second)
     assert end_of(second) == 130
     assert job.status()["state"] == "stopped"
-    assert not processes_of(job.lab)
+    assert not processes_in(job.lab.path)

@@ -13,12 +13,11 @@ from tests.faults.conftest import (
     assert_goes_on,
     assert_settled,
     end_of,
-    is_alive,
-    processes_of,
     trainer_of,
     wait_for,
 )
 from tests.faults.test_team import assert_same_losses
+from tests.processes import is_alive, processes_in, words_of
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +46,7 @@ def test_one_killed_process_ends_its_team_and_the_run_goes_on(
     flow = job.fine_tune()
     job.wait_until("running", step=6)
     agent = trainer_of(job)
-    team = [each for each in agent.children() if "--agent" in each.cmdline()]
+    team = [each for each in agent.children() if "--agent" in words_of(each)]
     assert len(team) == 2
     next(each for each in team if each.environ()["RANK"] == "1").kill()
     assert end_of(flow) != 0
@@ -68,5 +67,5 @@ def test_no_process_of_a_team_outlives_its_agent(make_job: Callable[..., Job]) -
     os.killpg(flow.pid, signal.SIGKILL)
     flow.wait()
     assert len(team) == 2
-    wait_for(lambda: not processes_of(job.lab), "the end of the team")
+    wait_for(lambda: not processes_in(job.lab.path), "the end of the team")
     assert not [each for each in team if is_alive(each)]

@@ -19,6 +19,7 @@ import tifffile
 from scipy.ndimage import gaussian_filter
 
 from tests.dvc.small_disk import enlarge, small_disk
+from tests.processes import is_alive
 from tests.stacks import ids_of
 from tests.waiting import wait_for
 
@@ -124,10 +125,10 @@ def test_a_killed_worker_is_replaced(segmentation: Segmentation, undisturbed: np
 def test_workers_end_with_the_one_that_started_them(segmentation: Segmentation) -> None:
     process = segmentation.start(segmentation.folder / "ids.zarr", pause=0.5, processes=True)
     wait_for(lambda: len(segmentation.written()) >= 2, "windows")
-    workers = segmentation.workers()
+    workers = [psutil.Process(pid) for pid in segmentation.workers()]
     process.kill()
     process.communicate()
-    wait_for(lambda: not any(map(psutil.pid_exists, workers)), "the workers' end")
+    wait_for(lambda: not any(map(is_alive, workers)), "the workers' end")
 
 
 def test_a_full_disk_loses_nothing(segmentation: Segmentation, undisturbed: np.ndarray) -> None:

@@ -9,11 +9,11 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import Laboratory, make_laboratory, overrides
 from tests.flows.conftest import Finished, run_after, synthesize
+from tests.processes import processes_in, words_of
 
 pytestmark = pytest.mark.slow
 
@@ -57,16 +57,6 @@ def interrupt_at(lab: Laboratory, log: Path, moment: str) -> None:
     assert log.read_text().count("emsam: interrupted; run the same command again to go on") == 1
 
 
-def trainers(lab: Laboratory) -> list[psutil.Process]:
-    """Training processes that work in this laboratory."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        words = process.info["cmdline"] or []
-        if "emsam.train" in words and process.info["cwd"] == str(lab.path):
-            found.append(process)
-    return found
-
-
 def steps_of(run: Path) -> list[int]:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line)["step"] for line in lines]
@@ -94,7 +84,7 @@ def test_an_interrupted_pipeline_ends_in_the_same_result(
     synthesize(lab)
     for number, moment in enumerate(moments):
         interrupt_at(lab, tmp_path / f"{number}.log", moment)
-    assert not trainers(lab)
+    assert not [each for each in processes_in(lab.path) if "emsam.train" in words_of(each)]
     report = lab.json("pipeline", "--data", "tiny", *overrides(*SLOWER))
 
     expected = uninterrupted.report

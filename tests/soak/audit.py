@@ -29,8 +29,9 @@ from emsam.registry.promotion import check_package
 from emsam.registry.verdict import PROMOTE
 from emsam.settings import Settings
 from emsam.train.run_directory import DONE, RunDirectory
+from tests.processes import words_of
 from tests.soak.jobs import TASKS, Job, Office
-from tests.soak.lab import SoakLab, words
+from tests.soak.lab import SoakLab
 
 Finding = tuple[int, list[str]]
 """How many things were looked at, and what is wrong, in words."""
@@ -333,7 +334,7 @@ def reconciled(lab: SoakLab) -> Finding:
 
 def orphans(lab: SoakLab) -> Finding:
     """After ``emsam down`` nothing lives that has the laboratory's mark or was once seen in it."""
-    wrong = [f"{each.pid} {' '.join(words(each))[:150]}" for each in lab.processes()]
+    wrong = [f"{each.pid} {' '.join(words_of(each))[:150]}" for each in lab.processes()]
     for (pid, started), line in lab.seen.items():
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)

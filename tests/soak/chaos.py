@@ -17,7 +17,8 @@ import psutil
 
 from tests.dvc.small_disk import used
 from tests.faults.door import MUTE, OPEN, SHUT
-from tests.soak.lab import TEAM, SoakLab, words
+from tests.processes import words_of
+from tests.soak.lab import TEAM, SoakLab
 
 KILL, PAUSE, DISK, STORE, MACHINE = "kill", "pause", "disk full", "s3 away", "machine"
 _PROGRAMS = {
@@ -205,7 +206,7 @@ class Chaos:
         number = signal.SIGKILL if fault.kind == KILL else signal.SIGSTOP
         if fault.kind == KILL and fault.dice < 0.5:
             del victims[1:]  # the process alone; what it started is left
-        names = [f"{each.pid} {' '.join(words(each)[1:5])}" for each in victims[:1]]
+        names = [f"{each.pid} {' '.join(words_of(each)[1:5])}" for each in victims[:1]]
         _signal(victims, number)
         if fault.kind == PAUSE:
             self._after(fault.seconds, lambda: _signal(victims, signal.SIGCONT))
@@ -235,7 +236,7 @@ class Chaos:
         program = _PROGRAMS.get(fault.target)
         if program is None:
             return self.lab.service_processes(fault.target)
-        found = [each for each in self.lab.processes() if program in words(each)]
+        found = [each for each in self.lab.processes() if program in words_of(each)]
         if not found:
             return []
         chosen = found[int(fault.dice * len(found))]
@@ -260,7 +261,7 @@ class Chaos:
 
     def _take_store_away(self, fault: Fault) -> str:
         """Nobody gets in, or nobody gets an answer; best while somebody publishes."""
-        self._await(lambda: [each for each in self.lab.processes() if "dvc" in words(each)])
+        self._await(lambda: [each for each in self.lab.processes() if "dvc" in words_of(each)])
         if self.lab.door is not None:
             door, mode = self.lab.door, SHUT if fault.dice < 0.5 else MUTE
             door.turn(mode)

@@ -22,6 +22,7 @@ from emsam.stack.seaweed import DATASETS, admin_client
 from emsam.stack.web import ask
 from tests.conftest import Laboratory, make_laboratory
 from tests.faults.door import OPEN, Door
+from tests.processes import kill_all
 from tests.s3_server import S3Server, free_block, free_ports, run_s3_server
 
 MARK = "EMSAM_SOAK"
@@ -124,15 +125,10 @@ class SoakLab(Laboratory):
         running = read_state(self.settings.home).services.get(name)
         if running is None or not running.is_alive():
             return []
-        leader = psutil.Process(running.pid)
-        return [leader, *leader.children(recursive=True)]
-
-
-def words(process: psutil.Process) -> list[str]:
-    """Command line of a process; nothing of one that is gone."""
-    with suppress(psutil.Error):
-        return process.cmdline()
-    return []
+        with suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(running.pid)
+            return [leader, *leader.children(recursive=True)]
+        return []
 
 
 @contextmanager
@@ -198,6 +194,4 @@ def _serve_s3(lab: SoakLab, root: Path, after: ExitStack) -> None:
 
 def _end(lab: SoakLab) -> None:
     """Nothing is left, whatever happened."""
-    for process in lab.processes():
-        with suppress(psutil.Error):
-            process.kill()
+    kill_all(lab.processes())

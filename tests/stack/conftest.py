@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from emsam.errors import StackFailed
 from emsam.params import dump_params, load_params
 from emsam.stack.web import ask
 from tests.conftest import TINY, Laboratory, make_laboratory
+from tests.processes import is_alive, kill_all, listening_elsewhere, processes_in, words_of
 from tests.s3_server import free_ports
 from tests.waiting import wait_for
 
@@ -81,14 +80,13 @@ class Stack(Laboratory):
         return wait_for(begun, f"a checkpoint with seed {seed}")
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that works in this laboratory."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                here = process.cwd() == str(self.path)
-                if here and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+        """Every process that works in this laboratory or in a folder of it."""
+        return processes_in(self.path)
+
+    def require_local(self) -> None:
+        """No process listens where another machine could reach it."""
+        for process in self.processes():
+            assert not listening_elsewhere(process), words_of(process)
 
     def workers_at_rest(self) -> None:
         """After a job: no engine and no trainer is left, and no slot is held.
@@ -97,8 +95,8 @@ class Stack(Laboratory):
         """
 
         def at_rest() -> bool:
-            words = [" ".join(each.cmdline()) for each in self.processes() if each.is_running()]
-            return not any("prefect.engine" in line or "emsam.train" in line for line in words)
+            lines = [" ".join(words_of(each)) for each in self.processes()]
+            return not any("prefect.engine" in line or "emsam.train" in line for line in lines)
 
         def free() -> bool:
             limits = self.ask("POST", "/v2/concurrency_limits/filter", {})
@@ -110,15 +108,10 @@ class Stack(Laboratory):
 
 def kill(pid: int) -> None:
     """kill -9, and wait until the process is gone."""
-    os.kill(pid, signal.SIGKILL)
+    process = psutil.Process(pid)
+    process.kill()
 
-    def gone() -> bool:
-        try:
-            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return True
-
-    wait_for(gone, f"process {pid} to die")
+    wait_for(lambda: not is_alive(process), f"process {pid} to die")
 
 
 def make_stack(path: Path) -> Stack:
@@ -147,6 +140,5 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         with suppress(AssertionError):
             made.run("down")
         left = made.processes()
-        for process in left:
-            process.kill()
+        kill_all(left)
         assert not left

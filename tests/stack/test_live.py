@@ -6,7 +6,6 @@ import json
 import sqlite3
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,7 @@ import pytest
 
 from emsam.stack.deploy import declared, shipped
 from tests.conftest import overrides
+from tests.processes import kill_all
 from tests.stack.conftest import LONGER, STEPS, Stack, kill
 from tests.waiting import wait_for
 
@@ -40,10 +40,7 @@ def test_up_starts_everything_here_alone_and_a_second_one_adopts_it(stack: Stack
     assert {name: row["pid"] for name, row in after.items()} == {
         name: row["pid"] for name, row in before.items()
     }
-    for process in stack.processes():
-        for connection in process.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                assert connection.laddr[0] == "127.0.0.1", process.cmdline()
+    stack.require_local()
 
 
 def test_prefect_has_the_deployments_and_their_forms_explain_themselves(stack: Stack) -> None:
@@ -144,12 +141,10 @@ def test_a_pipeline_uses_the_stack_and_one_that_is_killed_does_not_run_for_ever(
     stack.wait_for_training(5)
     refused = stack.run("down", status=2)
     assert f"process {pipeline.pid}" in refused.stderr
-    trainer = [p for p in psutil.Process(pipeline.pid).children() if p.is_running()]
+    trainer = psutil.Process(pipeline.pid).children()
     pipeline.kill()
     pipeline.wait()
-    for process in trainer:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    kill_all(trainer)
     active = {
         "flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
         "flows": {"name": {"any_": ["pipeline", "fine-tune"]}},

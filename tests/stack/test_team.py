@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg2
 import pytest
 
@@ -25,6 +24,7 @@ from emsam.settings import Settings
 from emsam.stack.seaweed import admin_client
 from emsam.stack.web import ask
 from tests.conftest import TINY, make_laboratory
+from tests.processes import kill_all
 from tests.s3_server import free_block, free_ports
 from tests.stack.conftest import Stack, kill
 
@@ -50,16 +50,6 @@ class Team(Stack):
     def ask(self, method: str, path: str, document: Any = None) -> Any:
         url = f"http://127.0.0.1:{self.settings.prefect_port}/api{path}"
         return ask(method, url, document, self.secrets.value("prefect_api_auth_string"))
-
-    def processes(self) -> list[psutil.Process]:
-        """Every process that works in this laboratory or in a folder of it."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                here = Path(process.cwd()).is_relative_to(self.path)
-                if here and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
 
     def keys(self, bucket: str) -> list[str]:
         listed = admin_client(self.settings).list_objects_v2(Bucket=bucket)
@@ -100,9 +90,7 @@ def stop(team: Team) -> None:
     with suppress(AssertionError):
         team.run("down")
     left = team.processes()
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    kill_all(left)
     assert not left
 
 
@@ -139,10 +127,7 @@ def test_every_service_runs_and_is_found_without_a_variable(team: Team) -> None:
     rows = team.services()
     assert list(rows) == SERVICES
     assert {row["state"] for row in rows.values()} == {"running"}
-    for process in team.processes():
-        for connection in process.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                assert connection.laddr[0] == "127.0.0.1", process.cmdline()
+    team.require_local()
     refused = team.run("up", "--profile", "local", status=2).stderr
     assert "team.yaml: this folder is a team's" in refused
 

@@ -21,6 +21,7 @@ from emsam.settings import Settings
 from emsam.stack import process, stack
 from emsam.stack.service import Service
 from emsam.stack.web import NotThere, answers, ask
+from tests.processes import is_alive
 from tests.s3_server import free_ports
 
 PARENT = """
@@ -96,7 +97,7 @@ def test_what_a_killed_service_left_behind_is_ended_with_it(tmp_path: Path) -> N
         time.sleep(0.05)
     assert child.is_running()
     process.stop(running, 10)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert not is_alive(child)
 
 
 def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_a_child_in_a_session_of_its_own_is_left_over_and_a_shell_beside_it_is_n
     try:
         os.kill(child.pid, 0)
         process.end_left_over(made, running)
-        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        assert not is_alive(child)
         assert other.poll() is None
     finally:
         other.kill()
