@@ -110,7 +110,6 @@ def kill(pid: int) -> None:
     """kill -9, and wait until the process is gone."""
     process = psutil.Process(pid)
     process.kill()
-
     wait_for(lambda: not is_alive(process), f"process {pid} to die")
 
 
