@@ -50,18 +50,27 @@ def document_digest(document: Any) -> str:
 def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
     """Write a file so that a reader sees the old text or the new one, never a part.
 
-    Nothing is left beside it if that fails; what a writer on this host left who was killed goes.
-
     Parameters
     ----------
     mode
         Who may read and write it, as far as the process's umask lets them.
     """
-    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
-    try:
+    with whole_file(path) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "w") as stream:
             stream.write(text)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write what becomes a file when the context ends; nothing is there before.
+
+    Nothing is left beside it if that fails; what a writer on this host left who was killed goes.
+    """
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)  # of one who had the same process id
+    try:
+        yield temporary
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -71,8 +80,8 @@ def write_whole(path: Path, text: str, mode: int = 0o666) -> None:
 
 def _drop_parts(path: Path) -> None:
     """Remove what writers of a file left that do not live any more."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(_HOST)}.*.part"):
-        pid = part.name.removesuffix(".part").rpartition(".")[2]
+    for part in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(_HOST)}.*.part*"):
+        pid = part.name.rpartition(".part")[0].rpartition(".")[2]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             part.unlink(missing_ok=True)
 

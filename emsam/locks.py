@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -62,8 +62,7 @@ def owned_lock(
     until = time.monotonic() + wait
     waiting = False
     while True:
-        path.parent.mkdir(exist_ok=True)  # a holder may have removed it at its end
-        with path.open("a+") as handle:
+        with _open(path) as handle:
             holder = _take(handle)
             if holder and time.monotonic() < until:
                 if not waiting:
@@ -79,6 +78,16 @@ def owned_lock(
                         handle.truncate(0)
                 return
         time.sleep(_POLL)
+
+
+def _open(path: Path) -> IO[str]:
+    """Open a lock's file; another holder may remove its folder at any moment."""
+    for _ in range(20):
+        with suppress(FileNotFoundError, FileExistsError):
+            path.parent.mkdir(exist_ok=True)
+            return path.open("a+")
+    path.parent.mkdir(exist_ok=True)
+    return path.open("a+")
 
 
 def _take(handle: IO[str]) -> str:

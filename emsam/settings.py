@@ -223,7 +223,12 @@ class Settings(BaseSettings):
         """MLflow's database: of one person a file that its server and those without one share."""
         if self.is_team:
             return self.postgres_url("mlflow")
-        return f"sqlite:///{(self.home / 'mlflow.db').absolute()}"
+        return f"sqlite:///{self.mlflow_file}"
+
+    @property
+    def mlflow_file(self) -> Path:
+        """The SQLite file that is MLflow's database of one person."""
+        return (self.home / "mlflow.db").absolute()
 
     @property
     def ledger_url(self) -> str:

@@ -83,7 +83,7 @@ class _Queued:
             self._log.info("%s: %s", self._run.path, note)
         self._said = True
         with self._run.lock() as free:
-            if free:
+            if free and not self._run.is_done():
                 self._run.update_status(**self._me, state=WAITING, slots=[], note=note)
 
     def end(self) -> None:

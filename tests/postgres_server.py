@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.flows.conftest import free_port
+from tests.ports import free_port
 
 _READY_IN = 60.0
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tests.ports import free_ports
+from tests.waiting import PATIENCE
+
 KEY, SECRET = "tester", "a-secret-that-no-log-may-hold"
-_READY_IN = 60.0
 
 
 @dataclass
@@ -61,35 +63,6 @@ class S3Server:
         return {entry["Key"] for page in pages for entry in page.get("Contents", ())}
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on; SeaweedFS also takes each plus 10,000."""
-    found: list[int] = []
-    while len(found) < count:
-        with closing(socket.socket()) as one, closing(socket.socket()) as other:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1] - 10_000
-            if port < 1024 or port in found:
-                continue
-            with suppress(OSError):
-                other.bind(("127.0.0.1", port))
-                found.append(port)
-    return found
-
-
-def free_block(count: int) -> int:
-    """The first of some ports in a row, each of them and each plus 10,000 free."""
-    while True:
-        (first,) = free_ports(1)
-        try:
-            for port in range(first, first + count):
-                for each in (port, port + 10_000):
-                    with socket.create_server(("127.0.0.1", each)):
-                        pass
-            return first
-        except OSError:
-            continue
-
-
 @contextmanager
 def run_s3_server(folder: Path) -> Iterator[S3Server]:
     """SeaweedFS on ports of its own, with one identity; its data are in ``folder``."""
@@ -125,12 +98,13 @@ def run_s3_server(folder: Path) -> Iterator[S3Server]:
 
 
 def _wait_for_a_put(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    """The port opens before the first put works."""
-    until = time.monotonic() + _READY_IN
+    """The port opens before the first put works, and a bucket before there is room in it."""
+    until = time.monotonic() + PATIENCE
     while True:
         try:
-            server.client().create_bucket(Bucket="emsam")
-            server.client().put_object(Bucket="emsam", Key="ready", Body=b"")
+            with suppress(server.client().exceptions.BucketAlreadyOwnedByYou):
+                server.client().create_bucket(Bucket="emsam")
+            server.client().put_object(Bucket="emsam", Key="ready", Body=b"!")
             return
         except (BotoCoreError, ClientError) as error:
             if process.poll() is not None or time.monotonic() > until:

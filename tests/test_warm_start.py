@@ -12,10 +12,10 @@ from tests.conftest import Laboratory
 from tests.warm_start import run_warm
 
 ODD = """
-import atexit, json, os, signal, sys, threading, time
+import atexit, json, os, signal, sys, threading
 
 def late():
-    time.sleep(0.1)
+    threading.main_thread().join()
     print("thread")
 
 atexit.register(lambda: print("last", flush=True))

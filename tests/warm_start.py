@@ -33,7 +33,7 @@ LIBRARIES = (
 """Imported before a command begins. Prefect and DVC read the environment when they are imported."""
 OWN = (
     "EMSAM_", "AWS_", "PREFECT_", "XDG_CACHE_HOME", "PYTEST_CURRENT_TEST",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "no_proxy",
+    "MLFLOW_HTTP_REQUEST_", "no_proxy",
 )  # fmt: skip
 """Variables, by how they begin, that nothing of the above reads while it is imported."""
 

@@ -81,7 +81,7 @@ def _writing(store: Path, folder: Path, missing: list[Path], making: str) -> Ite
                 shutil.rmtree(part.path, ignore_errors=True)
             yield part
             part.path.rename(store)
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # a newcomer's lock may be in it by now
         except Exception:
             _remove(folder, missing)
             raise

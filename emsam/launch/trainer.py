@@ -17,6 +17,8 @@ from emsam.train.run_directory import ACTIVE, DONE, FAILED, STOPPED, RunDirector
 from emsam.train.stop import EXIT_STOPPED
 
 POLL = 0.25
+_KILLED_IN = 60.0
+"""Seconds that a process which was sent SIGKILL may take to be gone."""
 
 
 class Trainer:
@@ -107,7 +109,7 @@ def end_recorded(run: RunDirectory, grace: float) -> None:
         _send(process, signal.SIGTERM)
         if not _is_gone(status, grace):
             _send(process, signal.SIGKILL)
-            _is_gone(status, grace)
+            _is_gone(status, _KILLED_IN)
     after = run.status()
     if after["state"] in ACTIVE and after.get("pid") == status.get("pid"):
         run.update_status(state=FAILED, error="it did not stop in time; killed")

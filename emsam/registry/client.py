@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from emsam.credentials import mlflow_client_environment
 from emsam.quiet import QUIET_ENVIRONMENT
+from emsam.registry.tracking_database import make_tracking_database
 from emsam.settings import Settings
 
 
@@ -22,7 +23,7 @@ def open_client(settings: Settings) -> MlflowClient:
     # MLflow's own seven would keep a caller waiting for four minutes at a dead server
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     if not settings.mlflow_uri and not settings.is_team:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        make_tracking_database(settings.mlflow_file)
     return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
 
 

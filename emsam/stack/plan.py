@@ -9,6 +9,7 @@ from pathlib import Path
 from emsam.credentials import prefect_auth, read_secrets, s3_environment
 from emsam.errors import InputError
 from emsam.quiet import QUIET_ENVIRONMENT
+from emsam.registry.tracking_database import make_tracking_database
 from emsam.settings import Settings
 from emsam.stack import postgres, seaweed, team
 from emsam.stack.prefect_api import PrefectApi
@@ -100,6 +101,7 @@ def _mlflow(settings: Settings) -> Service:
         lambda running: answers(f"{running.url}/health"),
         port,
         "EMSAM_MLFLOW_PORT",
+        prepare=lambda: None if settings.is_team else make_tracking_database(settings.mlflow_file),
     )  # fmt: skip
 
 

@@ -35,6 +35,8 @@ class Service:
         Account that it runs as; empty for our own.
     folder
         Where it runs; ``None`` for the current folder.
+    prepare
+        Called before it is started.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Service:
     stop_signal: signal.Signals = signal.SIGTERM
     user: str = ""
     folder: Path | None = None
+    prepare: Callable[[], None] = lambda: None
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:

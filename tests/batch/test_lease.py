@@ -14,6 +14,7 @@ from emsam.launch.s3_folder import S3Folder
 from emsam.launch.s3_run import S3Run
 from emsam.train.run_directory import RunDirectory
 from tests.s3_server import S3Server, server
+from tests.waiting import PATIENCE
 
 __all__ = ["server"]
 
@@ -44,7 +45,7 @@ def test_one_holder_at_a_time_and_a_dead_one_loses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path / "a", 5)
-    with S3Run(run, ADDRESS).hold("one", 10) as lost:  # seconds between two renewals
+    with S3Run(run, ADDRESS).hold("one", 30) as lost:  # seconds between two renewals
         assert lost is not None
         with S3Run(run, ADDRESS).hold("two", 4) as other:
             assert other is None
@@ -53,7 +54,7 @@ def test_one_holder_at_a_time_and_a_dead_one_loses_it(
         monkeypatch.setattr(s3_run, "_STALE", 0.0)
         with S3Run(run, ADDRESS).hold("two", 0.1) as other:  # finds it older than six of its own
             assert other is not None
-            assert lost.wait(20)
+            assert lost.wait(PATIENCE)
 
 
 def test_a_further_attempt_of_the_same_job_does_not_wait(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_a_further_attempt_of_the_same_job_does_not_wait(tmp_path: Path) -> None
 
 def test_twenty_at_once_and_one_gets_it(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 5)
-    got, ready, over = [], threading.Barrier(20), threading.Event()
+    got, ready, tried = [], threading.Barrier(20), threading.Barrier(20)
 
     def hold(number: int) -> None:
         copy = S3Run(run, "s3://emsam/team/runs/crowd")
@@ -73,7 +74,7 @@ def test_twenty_at_once_and_one_gets_it(tmp_path: Path) -> None:
         with copy.hold(f"job {number}", 60) as lost:
             if lost is not None:
                 got.append(number)
-            over.wait(5)
+            tried.wait()
 
     threads = [threading.Thread(target=hold, args=(number,)) for number in range(20)]
     for thread in threads:

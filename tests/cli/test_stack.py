@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.conftest import Laboratory
-from tests.s3_server import free_ports
+from tests.ports import free_ports
 
 
 @pytest.fixture

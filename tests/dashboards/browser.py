@@ -18,6 +18,8 @@ import pytest
 
 from emsam.quiet import QUIET_ENVIRONMENT
 from emsam.settings import Settings
+from tests import waiting
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--force-color-profile=srgb",
 )  # fmt: skip
-PATIENCE = 60_000
+PATIENCE = 1000 * waiting.PATIENCE
 """ms that a page may take; machines that test are busy."""
 
 needs_chromium = pytest.mark.skipif(
@@ -48,9 +50,7 @@ def running_app(settings: Settings, log: Path, **more: str) -> Iterator[str]:
     more
         Environment variables beside those of the settings.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     names = ("home", "data_root", "runs_root", "mlflow_uri")
     environment = os.environ | QUIET_ENVIRONMENT | more
     environment |= {f"EMSAM_{name.upper()}": str(getattr(settings, name)) for name in names}
@@ -65,7 +65,7 @@ def running_app(settings: Settings, log: Path, **more: str) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            wait_for(lambda: _answers(port), f"the dashboard, see {log}")
+            wait_for(lambda: _answers(process, port), f"the dashboard, see {log}")
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
@@ -82,7 +82,9 @@ def running_browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=list(FLAGS), timeout=PATIENCE
+        )
         try:
             yield browser
         finally:
@@ -153,7 +155,8 @@ def ready(page: Page, **expected: object) -> dict[str, str]:
     return page.locator(".viewer").evaluate("viewer => ({...viewer.dataset})")
 
 
-def _answers(port: int) -> bool:
+def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    assert process.poll() is None, "the dashboard ended"
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
@@ -162,5 +165,8 @@ def open_menu(page: Page, label: str) -> None:
     """Open a box of choices; one that scrolls into view after the click would close again."""
     box = page.get_by_role("combobox", name=label)
     box.scroll_into_view_if_needed()
-    page.wait_for_timeout(500)
+    before = None
+    while (place := box.bounding_box()) != before:
+        before = place
+        page.wait_for_timeout(500)
     box.click()

@@ -14,6 +14,7 @@ from emsam.registry.approval import answer_decision
 from emsam.registry.comments import decision_subject
 from emsam.settings import Settings
 from tests.dashboards.browser import (
+    PATIENCE,
     needs_chromium,
     ready,
     running_app,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 expect = pytest.importorskip("playwright.sync_api").expect
+expect.set_options(timeout=PATIENCE)
 pytestmark = [pytest.mark.slow, needs_chromium]
 
 
@@ -149,7 +151,7 @@ def test_keys_hide_panels_and_change_how_objects_are_drawn(page: Page) -> None:
     ready(page)
     fills = pixels(page, "truth")
     page.keyboard.press("o")
-    page.wait_for_timeout(100)
+    ready(page)
     outlines = pixels(page, "truth")
     page.keyboard.press("o")
 

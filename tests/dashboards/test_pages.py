@@ -15,6 +15,7 @@ from emsam.registry.models import find_version
 from emsam.settings import Settings
 from emsam.train.evaluation import read_scores
 from emsam.train.run_directory import RunDirectory
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow  # the lab trains two networks
 
@@ -24,7 +25,7 @@ PAGES = ("overview", "compare", "review")
 
 def open_page(name: str) -> AppTest:
     """The app with one of its pages open, as from the menu."""
-    app = AppTest.from_file(APP, default_timeout=30).run()
+    app = AppTest.from_file(APP, default_timeout=PATIENCE).run()
     if name != "overview":
         app.switch_page(f"views/{name}.py").run()
     assert not app.exception
@@ -147,7 +148,7 @@ def test_a_filter_that_nothing_fits_says_so(in_lab: Settings) -> None:
 
 
 def test_a_link_restores_the_view(in_lab: Settings) -> None:
-    app = AppTest.from_file(APP, default_timeout=30)
+    app = AppTest.from_file(APP, default_timeout=PATIENCE)
     app.query_params["metric"] = "train/gradient_norm"
     app.query_params["over"] = "minutes"
     app.run()
@@ -161,7 +162,7 @@ def test_a_link_restores_the_view(in_lab: Settings) -> None:
 def test_others_must_not_reach_an_app_where_nobody_signs_in(in_lab: Settings) -> None:
     for address in ("0.0.0.0", "10.0.0.7", None):
         config.set_option("server.address", address)
-        app = AppTest.from_file(APP, default_timeout=30).run()
+        app = AppTest.from_file(APP, default_timeout=PATIENCE).run()
         assert "sign-in" in seen(app)
         assert not app.dataframe
 

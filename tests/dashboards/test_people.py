@@ -9,6 +9,7 @@ from dashboards.people import Person, listens_here_alone, role_of
 from emsam.errors import InputError
 from emsam.settings import Settings
 from tests.dashboards.test_pages import APP, seen
+from tests.waiting import PATIENCE
 
 PEOPLE = "ada@lab.org=admin, Bo@lab.org = reviewer, *@lab.org=viewer"
 AUTH = {"auth": {"redirect_uri": "http://localhost:8501/oauth2callback", "cookie_secret": "x"}}
@@ -56,7 +57,7 @@ def test_only_loopback_is_this_machine_alone() -> None:
 
 def signed_in(email: str, monkeypatch: pytest.MonkeyPatch, **user: object) -> AppTest:
     monkeypatch.setenv("EMSAM_PEOPLE", PEOPLE)
-    app = AppTest.from_file(APP, default_timeout=30)
+    app = AppTest.from_file(APP, default_timeout=PATIENCE)
     app.secrets.update(AUTH)
     app.user = {"is_logged_in": True, "email": email} | user
     return app.run()
@@ -90,7 +91,7 @@ def test_others_see_nothing(
 
 
 def test_who_has_not_signed_in_is_asked_to(in_lab: Settings) -> None:
-    app = AppTest.from_file(APP, default_timeout=30)
+    app = AppTest.from_file(APP, default_timeout=PATIENCE)
     app.secrets.update(AUTH)
     app.user = {"is_logged_in": False}
     app.run()

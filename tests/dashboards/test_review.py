@@ -16,6 +16,7 @@ from emsam.settings import Settings
 from tests.dashboards.conftest import environment
 from tests.dashboards.review_lab import ODD_NAME
 from tests.dashboards.test_pages import APP, seen
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow  # the lab is a volume of its own
 
@@ -30,7 +31,7 @@ def lab_to_write(review_lab: Settings, tmp_path: Path) -> Settings:
 def open_review(settings: Settings, **query: str) -> AppTest:
     """The page, as a link leads to it."""
     with environment(settings):
-        app = AppTest.from_file(APP, default_timeout=60).run()
+        app = AppTest.from_file(APP, default_timeout=PATIENCE).run()
         for name, value in query.items():
             app.query_params[name] = value
         app.switch_page("views/review.py").run()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,7 @@ def test_a_stale_lock_is_taken_over_and_what_a_dead_publisher_started_is_waited_
 HOLDER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from emsam.locks import owned_lock
 with owned_lock(Path(sys.argv[1])) as (handle, other):
     print(other or "mine", flush=True)
@@ -150,3 +152,28 @@ def test_a_holder_that_ends_in_time_is_waited_for(tmp_path: Path) -> None:
     with owned_lock(tmp_path / "lock", 60) as (_, other):
         assert other == ""
     assert process.wait() == 0
+
+
+def test_a_folder_that_its_holder_removes_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, mkdir, turns = tmp_path / "part", Path.mkdir, []
+
+    def with_a_holder(path: Path, *arguments: Any, **options: Any) -> None:
+        mkdir(path, *arguments, **options)
+        turns.append(path)
+        if len(turns) == 1:
+            path.rmdir()
+        if len(turns) == 2:
+            path.rmdir()
+            raise FileExistsError(path)
+
+    monkeypatch.setattr(Path, "mkdir", with_a_holder)
+    with owned_lock(folder / "lock") as (_, other):
+        assert other == ""
+    assert turns == [folder] * 3
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), owned_lock(tmp_path / "nowhere" / "part" / "lock"):
+        pass

@@ -29,10 +29,15 @@ _write_window = work.write_window
 
 
 def write_window(path: Path, *arguments: Any) -> None:
+    _note("begun", path)
     _write_window(path, *arguments)
-    with Path(os.environ["SEGMENT_LOG"]).open("a") as log:
-        log.write(f"{os.getpid()} {path.parent.name}/{path.stem}\n")
+    _note("written", path)
     time.sleep(PAUSE)
+
+
+def _note(what: str, path: Path) -> None:
+    with Path(os.environ["SEGMENT_LOG"]).open("a") as log:
+        log.write(f"{os.getpid()} {what} {path.parent.name}/{path.stem}\n")
 
 
 if "SEGMENT_LOG" in os.environ:

@@ -43,12 +43,13 @@ def test_one_killed_process_ends_its_team_and_the_run_goes_on(
     make_job: Callable[..., Job], whole: Job
 ) -> None:
     job = make_job(EMSAM_DEVICES="2", EMSAM_CPU_SLOTS="2")
-    flow = job.fine_tune()
-    job.wait_until("running", step=6)
+    flow = job.fine_tune(FAULT="hold-step-13")
+    job.wait_held()
     agent = trainer_of(job)
     team = [each for each in agent.children() if "--agent" in words_of(each)]
     assert len(team) == 2
     next(each for each in team if each.environ()["RANK"] == "1").kill()
+    job.release()
     assert end_of(flow) != 0
     assert_settled(job, "failed", flow=("FAILED",))
     assert job.status()["error"] == "process 1 of the team: killed by SIGKILL"
@@ -60,7 +61,7 @@ def test_one_killed_process_ends_its_team_and_the_run_goes_on(
 
 def test_no_process_of_a_team_outlives_its_agent(make_job: Callable[..., Job]) -> None:
     """kill -9 of everything that the launcher knows; torchrun's have sessions of their own."""
-    job = make_job(EMSAM_DEVICES="2", EMSAM_CPU_SLOTS="2")
+    job = make_job("train.steps=4000", EMSAM_DEVICES="2", EMSAM_CPU_SLOTS="2")
     flow = job.start_train()
     job.wait_until("running", step=1)
     team = trainer_of(job).children()

@@ -55,7 +55,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_during_a_checkpoint(
     make_job: Callable[..., Job], small_disk: Path, whole: Job
 ) -> None:
-    job = make_job()
+    job = make_job(EMSAM_SYNC_SECONDS="600")  # no sync meets the full disk but the last
     (job.path / "runs").symlink_to(small_disk)
     flow = job.fine_tune(FAULT="hold-step-8")
     job.wait_held()

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from tests.conftest import Laboratory
 from tests.faults.conftest import STEPS, Job, assert_settled, end_of, mirrored
 from tests.faults.door import MUTE, OPEN, Door
-from tests.flows.conftest import free_port
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.conftest import Job, end_of
-from tests.flows.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

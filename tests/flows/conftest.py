@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from mlflow import MlflowClient
 
 from tests.canaries import CANARIES
 from tests.conftest import Laboratory, make_laboratory, overrides
+from tests.ports import free_port
 
 
 @dataclass
@@ -54,13 +54,6 @@ def run_after(
     )  # fmt: skip
     assert done.returncode == status, done.stderr
     return done
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,6 @@ def session(lab: Laboratory) -> Iterator[Session]:
     session.close()
 
 
-@pytest.mark.timeout(1200)  # two dozen commands; a minute and a half of CPU
 def test_the_tutorial_and_the_readme_can_be_typed(lab: Laboratory, session: Session) -> None:
     tutorial = Reader(session).type(ROOT / "docs" / "tutorial.md")
     assert len(tutorial) > 20

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Laboratory, make_laboratory, overrides
 from tests.flows.conftest import Finished, run_after, synthesize
 from tests.processes import processes_in, words_of
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +54,7 @@ def interrupt_at(lab: Laboratory, log: Path, moment: str) -> None:
         assert process.poll() is None, f"{moment!r} never came: {log.read_text()}"
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(60) == 130, log.read_text()
+    assert process.wait(PATIENCE) == 130, log.read_text()
     assert log.read_text().count("emsam: interrupted; run the same command again to go on") == 1
 
 
@@ -143,5 +144,5 @@ def test_a_run_that_is_being_trained_is_watched_not_doubled(
         time.sleep(0.05)
     second = lab.json(*arguments)
     assert second["state"] == "done"
-    assert first.wait(30) == 0
+    assert first.wait(PATIENCE) == 0
     assert steps_of(tmp_path / "run") == list(range(1, 151))

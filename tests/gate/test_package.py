@@ -6,14 +6,11 @@ import json
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow
@@ -29,6 +26,8 @@ from emsam.registry.models import open_model
 from emsam.segment.slices import segment_slice
 from emsam.train.prepare import prepare_run
 from tests.gate.conftest import Registry
+from tests.ports import free_port
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -133,12 +132,18 @@ def test_a_pickle_in_a_checkpoint_is_never_executed(registry: Registry, tmp_path
     assert marker.exists(), "the payload would have worked"
 
 
+def is_healthy(port: int, server: subprocess.Popen[bytes], log: Path) -> bool:
+    assert server.poll() is None, log.read_text()
+    with suppress(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
+        return True
+    return False
+
+
 @contextmanager
 def served(package: Path, log: Path) -> Iterator[int]:
     """``mlflow models serve`` on a port of its own; its process group is ended afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(package),
                "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port),
                "--workers", "1"]  # fmt: skip
@@ -153,13 +158,7 @@ def served(package: Path, log: Path) -> Iterator[int]:
             command, env=environment, stdout=stream, stderr=stream, start_new_session=True
         )
     try:
-        for _ in range(1200):
-            assert server.poll() is None, log.read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
+        wait_for(lambda: is_healthy(port, server, log), "MLflow")
         yield port
     finally:
         os.killpg(server.pid, signal.SIGTERM)

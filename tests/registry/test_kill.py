@@ -24,6 +24,7 @@ from tests.registry.workers import (
     promote_and_die,
     roll_back_and_die,
 )
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +36,7 @@ THIRD = (3, "rollback", 2, 1)
 def kill(processes: ForkServerContext, job: Callable[..., Any], *arguments: Any) -> None:
     process = processes.Process(target=job, args=arguments)
     process.start()
-    process.join(120)
+    process.join(PATIENCE)
     assert process.exitcode == -signal.SIGKILL
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from sqlalchemy import create_engine, text
 
 from emsam.data.store import Volume
 from emsam.data.synthetic import synthesize_volume
@@ -29,7 +30,7 @@ from emsam.train.checkpoints import Score
 from emsam.train.prepare import prepare_run
 from tests.conftest import TINY, Laboratory, make_laboratory, overrides
 from tests.faults.test_mlflow_away import is_healthy
-from tests.flows.conftest import free_port
+from tests.ports import free_port
 from tests.registry.conftest import (
     assert_agree,
     create_database,
@@ -120,15 +121,27 @@ def test_mlflow_has_the_newest_and_the_best_checkpoint_and_no_others(
     assert mirrored() == ["step-000020", "step-000040"]
 
 
+def wait_until_freed(settings: Settings) -> None:
+    """Until PostgreSQL has seen that a holder of its lock is gone; nothing waits for that."""
+    held = (
+        "select count(*) from pg_locks join pg_database on pg_database.oid = database"
+        " where locktype = 'advisory' and datname = current_database()"
+    )
+    with create_engine(settings.ledger_uri).connect() as connection:
+        wait_for(lambda: connection.execute(text(held)).scalar() == 0, "the lock to be free")
+
+
 def test_killed_moves_are_ended_with_servers_too(
     served: Settings, processes: ForkServerContext
 ) -> None:
     register(served, 2)
     assert apply_decision(make_decision(1, None), served, by="Grace")
     kill(processes, promote_and_die, served, "before champion")
+    wait_until_freed(served)
     assert "rolled back" in reconcile_models(served)[0].what
     assert_agree(served, 1, None)
     kill(processes, promote_and_die, served, "before the commit")
+    wait_until_freed(served)
     assert "rolled forward" in reconcile_models(served)[0].what
     assert_agree(served, 2, 1)
     kill(processes, roll_back_and_die, served, "in the commit")

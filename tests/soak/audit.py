@@ -270,7 +270,17 @@ def _git_leftovers(lab: SoakLab) -> list[str]:
 
 
 def flow_runs(lab: SoakLab) -> Finding:
-    """A run that is pending, running or being cancelled has a live process here."""
+    """Soon, each run that is pending, running or being cancelled has a live process here.
+
+    One that has just begun has none yet, and one that ends now none any more.
+    """
+    until = time.monotonic() + _LEASE
+    while (found := _flow_runs_now(lab))[1] and time.monotonic() < until:
+        time.sleep(2)
+    return found
+
+
+def _flow_runs_now(lab: SoakLab) -> Finding:
     states = {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}
     wanted = {"flow_runs": {"state": states}, "limit": 200}
     active = lab.ask("POST", "/flow_runs/filter", wanted)

@@ -22,8 +22,9 @@ from emsam.stack.seaweed import DATASETS, admin_client
 from emsam.stack.web import ask
 from tests.conftest import Laboratory, make_laboratory
 from tests.faults.door import OPEN, Door
+from tests.ports import free_ports
 from tests.processes import kill_all
-from tests.s3_server import S3Server, free_block, free_ports, run_s3_server
+from tests.s3_server import S3Server, run_s3_server
 
 MARK = "EMSAM_SOAK"
 """Variable that every process of the laboratory inherits; its value is the laboratory's folder."""
@@ -167,7 +168,7 @@ def _set_variables(lab: SoakLab) -> None:
     names = ["prefect", "mlflow", "dashboard", *(["postgres"] if lab.profile == TEAM else [])]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     if lab.profile == TEAM:
-        ports["s3"] = free_block(5)
+        ports["s3"] = free_ports(5)[0]
     lab.ports = {f"{name}_port": port for name, port in ports.items()}
     lab.variables = {
         **{f"EMSAM_{name.upper()}": str(port) for name, port in lab.ports.items()},

@@ -15,8 +15,8 @@ from emsam.errors import StackFailed
 from emsam.params import dump_params, load_params
 from emsam.stack.web import ask
 from tests.conftest import TINY, Laboratory, make_laboratory
+from tests.ports import free_ports
 from tests.processes import is_alive, kill_all, listening_elsewhere, processes_in, words_of
-from tests.s3_server import free_ports
 from tests.waiting import wait_for
 
 STEPS = 400

@@ -17,7 +17,7 @@ from tests.processes import kill_all
 from tests.stack.conftest import LONGER, STEPS, Stack, kill
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 SERVICES = ["prefect", "mlflow", "worker-cpu", "worker-gpu", "dashboard"]
 

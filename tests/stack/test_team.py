@@ -24,11 +24,12 @@ from emsam.settings import Settings
 from emsam.stack.seaweed import admin_client
 from emsam.stack.web import ask
 from tests.conftest import TINY, make_laboratory
+from tests.ports import free_ports
 from tests.processes import kill_all
-from tests.s3_server import free_block, free_ports
 from tests.stack.conftest import Stack, kill
+from tests.waiting import PATIENCE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 SERVICES = ["postgres", "s3", "prefect", "mlflow", "worker-cpu", "dashboard"]
 PORTS = ("postgres", "prefect", "mlflow", "dashboard")
@@ -79,7 +80,7 @@ def make_team(path: Path) -> Team:
     """A laboratory with ports of its own for a team's stack that does not run yet."""
     make_laboratory(path)
     team = Team(path)
-    numbers = dict(zip(PORTS, free_ports(len(PORTS)), strict=True)) | {"s3": free_block(5)}
+    numbers = dict(zip(PORTS, free_ports(len(PORTS)), strict=True)) | {"s3": free_ports(5)[0]}
     team.variables = {f"EMSAM_{name.upper()}_PORT": str(port) for name, port in numbers.items()}
     team.variables["EMSAM_POOLS"] = "cpu"
     return team
@@ -115,7 +116,7 @@ def status_of(url: str, user: str = "") -> int:
     if user:
         request.add_header("Authorization", f"Basic {base64.b64encode(user.encode()).decode()}")
     try:
-        with urllib.request.urlopen(request, timeout=20) as reply:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:
             return int(reply.status)
     except urllib.error.HTTPError as error:
         return int(error.code)
@@ -201,6 +202,7 @@ def test_kill_9_of_the_stores_is_mended_by_up(team: Team) -> None:
     assert {row["state"] for row in after.values()} == {"running"}
     changed = {name for name, row in after.items() if row["pid"] != before[name]["pid"]}
     assert changed == {"postgres", "s3"}
+    team.workers_at_rest()
     team.run("registry", "verify", "emsam-neurites")
     assert team.json("reconcile") == []
     team.run("data", "synthetic", "other", "--shape", "16,96,96", "--seed", "7")

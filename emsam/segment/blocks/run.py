@@ -256,7 +256,7 @@ def _part(out: Path) -> Iterator[Path]:
                 yield folder
             finally:
                 if folder.exists() and not begun_in(folder) and not _has_fetched(folder):
-                    shutil.rmtree(folder)
+                    shutil.rmtree(folder, ignore_errors=True)  # a newcomer's lock may be in it
     except Exception as error:
         if isinstance(error, InputError) or not is_disk_full(error):
             raise

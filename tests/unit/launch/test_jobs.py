@@ -19,7 +19,7 @@ from emsam.train.run_directory import RunDirectory
 
 INPUTS = {"data": [{"name": "demo", "digest": "abc.dir", "path": "data/demo/volume.zarr"}]}
 STUBBORN = (
-    "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"
 )
 
 

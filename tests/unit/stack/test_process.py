@@ -21,13 +21,13 @@ from emsam.settings import Settings
 from emsam.stack import process, stack
 from emsam.stack.service import Service
 from emsam.stack.web import NotThere, answers, ask
+from tests.ports import free_port
 from tests.processes import is_alive
-from tests.s3_server import free_ports
 
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-print("ready", child.pid, flush=True)
+print(f"ready {child.pid}", flush=True)
 time.sleep(600)
 """
 DETACHED = PARENT.replace(
@@ -60,7 +60,7 @@ def started(tmp_path: Path, code: str) -> RunningService:
 
 
 def test_a_server_answers_and_is_gone_after_its_stop(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}/"
     made = service("-m", "http.server", "--bind", "127.0.0.1", str(port), port=port, url=url)
     process.require_free_port(made, "127.0.0.1")

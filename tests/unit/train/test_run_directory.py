@@ -18,6 +18,7 @@ from emsam.params import Params, load_params, override_params
 from emsam.train.checkpoints import Score, read_trainer
 from emsam.train.evaluation import read_scores
 from emsam.train.run_directory import RunDirectory
+from tests.waiting import PATIENCE
 
 INPUTS = {"data": [{"name": "demo", "digest": "abc.dir", "path": "data/demo/volume.zarr"}]}
 
@@ -256,7 +257,7 @@ def hold(path: Path, held: Event) -> None:
     with RunDirectory(path).lock() as free:
         assert free
         held.set()
-        time.sleep(60)
+        time.sleep(600)
 
 
 def test_one_process_holds_a_run_until_it_dies(run: RunDirectory) -> None:
@@ -265,7 +266,7 @@ def test_one_process_holds_a_run_until_it_dies(run: RunDirectory) -> None:
     other = context.Process(target=hold, args=(run.path, held))
     other.start()
     try:
-        assert held.wait(20)
+        assert held.wait(PATIENCE)
         with run.lock() as free:
             assert not free
     finally:

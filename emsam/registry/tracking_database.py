@@ -1,0 +1,28 @@
+"""MLflow's database of one person: a SQLite file that is there whole, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emsam.documents import whole_file
+from emsam.locks import hold_lock
+
+
+def make_tracking_database(path: Path) -> None:
+    """Make the file where there is none; of several processes at once, one does it.
+
+    MLflow makes its tables in some sixty steps, each of which SQLite commits by itself. A process
+    that is killed between two of them would leave a file that no MLflow opens any more, and one
+    that comes meanwhile would make the same tables.
+    """
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold_lock(path.with_name(f".{path.name}.lock")):
+        if path.exists():
+            return
+        from mlflow.db import upgrade
+
+        assert upgrade.callback is not None
+        with whole_file(path) as part:
+            upgrade.callback(f"sqlite:///{part}")
