@@ -15,7 +15,7 @@ from emsam.errors import InputError
 from emsam.launch.s3_folder import S3Folder
 from emsam.locks import hold_lock
 from emsam.train.checkpoints import best_manifest
-from emsam.train.run_directory import RunDirectory
+from emsam.train.run_directory import DONE, RunDirectory
 
 _LEASE = "lease.json"
 _STALE = 60.0
@@ -119,9 +119,14 @@ class S3Run:
         return [name for name in there if name.rpartition("/")[0] in chosen]
 
     def is_ahead(self) -> bool:
-        """Whether the job came further there than here."""
+        """Whether the job came further there than here, or is done there and not all is here."""
         found = self._remote.read(self._run.status_file.name)
-        return found is not None and int(found[0]["step"]) > int(self._run.status()["step"])
+        if found is None:
+            return False
+        there = found[0]
+        if there["state"] == DONE and not self._run.is_done():
+            return True
+        return int(there["step"]) > int(self._run.status()["step"])
 
     @contextmanager
     def hold(self, holder: str, every: float) -> Iterator[threading.Event | None]:

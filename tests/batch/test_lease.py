@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from emsam.launch import s3_run
 from emsam.launch.s3_folder import S3Folder
 from emsam.launch.s3_run import S3Run
+from emsam.params import Params
 from emsam.train.run_directory import RunDirectory
 from tests.s3_server import S3Server, server
 from tests.waiting import PATIENCE
@@ -109,6 +111,24 @@ def test_progress_comes_over_with_the_newest_whole_checkpoint(tmp_path: Path) ->
     empty.path.mkdir()
     S3Run(empty, "s3://emsam/team/runs/b").push()  # a container that failed before it had anything
     assert S3Run(RunDirectory(tmp_path / "c"), "s3://emsam/team/runs/b").is_ahead()
+
+
+def test_a_job_that_is_done_there_is_fetched_by_whoever_saw_its_last_step(tmp_path: Path) -> None:
+    far = make_run(tmp_path / "far")
+    far.prepare(Params(), {"data": []})
+    far.save_checkpoint(10, {"weight": torch.ones(3)}, {"step": 10}, keep=2)
+    far.write_status(state="done", step=10)
+    S3Run(far, "s3://emsam/team/runs/d").push()
+    near = RunDirectory(tmp_path / "near")
+    near.path.mkdir()
+    near.write_status(state="running", step=10)  # its launcher was killed then
+    receiver = S3Run(near, "s3://emsam/team/runs/d")
+    assert receiver.is_ahead()
+    receiver.pull(checkpoint=False)
+    assert receiver.is_ahead()
+    receiver.pull()
+    assert not receiver.is_ahead()
+    assert near.is_done()
 
 
 def test_a_status_that_is_written_while_it_is_sent_arrives_whole(tmp_path: Path) -> None:
