@@ -28,7 +28,7 @@ from _table import Row, options, ratio, show
 from emsam.data.synthetic import synthesize_volume
 
 SIDE = 2048
-TILE, REPEATED = 256, 16
+TILE, REPEATED = 512, 8
 """Side and number of the tiles that are drawn; all else are shifted copies of them."""
 
 

@@ -22,6 +22,7 @@ from emsam.errors import InputError, one_line
 
 _LARGEST_DOCUMENT = 256 << 20
 _HOST = socket.gethostname()
+_SQLITE_FULL = "database or disk is full"
 
 
 def finite_or_none(tree: Any) -> Any:
@@ -163,4 +164,5 @@ def is_disk_full(error: BaseException) -> bool:
 
 def says_disk_full(message: str) -> bool:
     """Whether a library's words mean what :func:`is_disk_full` looks for."""
-    return any(os.strerror(each) in message for each in (errno.ENOSPC, errno.EDQUOT))
+    said = [os.strerror(each) for each in (errno.ENOSPC, errno.EDQUOT)]
+    return any(each in message for each in (*said, _SQLITE_FULL))

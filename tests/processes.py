@@ -34,7 +34,7 @@ def words_of(process: psutil.Process) -> list[str]:
 
 def listening_elsewhere(process: psutil.Process) -> list[str]:
     """Addresses that it listens on and that other machines can reach."""
-    with suppress(psutil.Error):
+    with suppress(psutil.NoSuchProcess):
         return [
             connection.laddr.ip
             for connection in process.net_connections("inet")

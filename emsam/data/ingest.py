@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,10 +18,18 @@ from emsam.data.downloads import Inputs, Location, fetched, list_remotes
 from emsam.data.journal import Journal
 from emsam.data.memory import keeping_memory
 from emsam.data.new_store import Part, drop_part, new_store
+from emsam.data.pyramid import stored_bytes
 from emsam.data.readers import FileDigest, Stack, VoxelSize, as_unsigned, open_stack
 from emsam.data.readers.s3 import Remote
 from emsam.data.splits import ZRange, default_splits, parse_splits
-from emsam.data.store import FORMAT, Volume, VolumeInfo, intensity_range, sample_grey
+from emsam.data.store import (
+    FORMAT,
+    Volume,
+    VolumeInfo,
+    intensity_range,
+    pyramid_levels,
+    sample_grey,
+)
 from emsam.data.writer import VolumeWriter
 from emsam.errors import InputError
 from emsam.params import TASKS
@@ -121,8 +128,8 @@ def _ingest(
             provenance=dict(source.provenance),
         )
         types = {task: _unsigned(each.dtype) for task, each in labels.items()}
-        planes = [image.dtype, *types.values()]
-        size = math.prod(image.shape) * sum(each.itemsize for each in planes) * 4 // 3
+        voxel_bytes = sum(each.itemsize for each in (image.dtype, *types.values()))
+        size = stored_bytes(image.shape, pyramid_levels(image.shape), voxel_bytes)
         with new_store(store, _making(recipe, image, types), size) as part:
             _write_store(part, image, labels, types, info, progress)
     return Volume(store)

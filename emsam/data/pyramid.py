@@ -31,8 +31,8 @@ _PIPELINE: dict[str, Any] = {
     "codec_pipeline.chunk_concurrent_maximum": 1,
     "threading.max_workers": 1,
 }
-"""zarrs writes several times as fast as zarr-python; with more threads the order of the chunks in
-a shard, and with it the digest of a volume, would be another each time."""
+"""zarrs reads and writes several times as fast as zarr-python; with more threads the order of the
+chunks in a shard, and with it the digest of predictions, would be another each time."""
 
 
 def shard_of(sides: tuple[int, int], voxel_bytes: int) -> tuple[int, int, int]:
@@ -54,13 +54,28 @@ def shard_of(sides: tuple[int, int], voxel_bytes: int) -> tuple[int, int, int]:
     return (1, _SHARDS[-1][1], _SHARDS[-1][1])
 
 
+def stored_bytes(shape: tuple[int, int, int], levels: int, voxel_bytes: int) -> int:
+    """What the levels of a stack of ``shape`` (z, y, x) take on disk, where nothing is compressed.
+
+    Chunks are stored whole, also where they reach beyond an edge.
+    """
+    depth, *sides = shape
+    chunks = [
+        math.prod(
+            math.ceil(whole / 2**level / side) for whole, side in zip(sides, CHUNK[1:], strict=True)
+        )
+        for level in range(levels)
+    ]
+    return depth * sum(chunks) * math.prod(CHUNK) * voxel_bytes
+
+
 @contextmanager
 def our_codecs() -> Iterator[None]:
     """zarr's settings under which arrays are made or opened; see the reason beside them."""
     if not find_spec("zarrs"):
         yield
         return
-    # zarr starts its threads at first use and keeps them: as many as may ever work at a time
+    # zarr starts its threads at first use and keeps them: as many as may ever read at a time
     with zarr.config.set({"threading.max_workers": (os.cpu_count() or 1) + 4}):
         zarr.create_group(MemoryStore())
     with zarr.config.set(_PIPELINE):
@@ -82,7 +97,15 @@ def create_level(
     *,
     compressed: bool = True,
 ) -> zarr.Array[Any]:
-    """An empty array ``path`` for a level of the pyramid of a stack of ``shape`` (z, y, x)."""
+    """An empty array ``path`` for a level of the pyramid of a stack of ``shape`` (z, y, x).
+
+    Parameters
+    ----------
+    shard
+        z, y, x of its shards.
+    compressed
+        By :func:`codec_of`; otherwise chunks are stored as they are.
+    """
     depth, height, width = shape
     return group.create_array(
         path,

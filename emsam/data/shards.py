@@ -26,6 +26,7 @@ from numcodecs.blosc import MAX_OVERHEAD, Blosc
 from zarr.codecs import BloscCodec
 
 Compress = Callable[[np.ndarray], bytes]
+"""Takes a chunk and returns all that is stored of it, as a codec of Zarr does."""
 _NOT_STORED = np.uint64(2**64 - 1)
 """In the index, offset and size of a chunk of zeros."""
 _CHECKSUM = 4
@@ -81,14 +82,10 @@ class Shard:
             if rest:
                 chunks[whole, : len(band), :rest] = band[:, whole * width :]
 
-    def shrinks_to(self, slices: int, compress: Compress, most: int) -> float:
-        """Part of its bytes that ``compress`` leaves of the first ``slices``.
-
-        ``most`` chunks are tried at most, and one at least, from everywhere.
-        """
-        chunks = self._chunks[:slices].reshape(-1, *self._chunks.shape[3:])
-        tried = chunks[:: math.ceil(len(chunks) / max(1, most))]
-        return sum(len(compress(chunk)) for chunk in tried) / tried.nbytes
+    def chunks(self, slices: int) -> Iterator[np.ndarray]:
+        """Each chunk (y, x) of its first ``slices``; those at an edge are padded with zeros."""
+        for _, chunk in _each(self._chunks[:slices]):
+            yield chunk
 
     def write(
         self, array: Path, first: int, slices: int, compress: Compress | None, *, direct: bool

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,13 +31,12 @@ from emsam.data.store import VolumeInfo, pyramid_levels
 _IN_HAND = 288 << 20
 """Bytes of the shards that are compressed at a time; each takes as much again."""
 _WORTH = 0.8
-"""Part of an image's bytes that compression leaves at most where it is used.
+"""Part of the bytes of an image's level that compression leaves at most where it is used.
 
-It takes more CPU time than all else of an ingest, and some of each reading. Of five real sets one
-gets by with 0.71, the others keep 0.85 and more (docs/benchmarks.md).
+It takes more CPU time than all else of an ingest, and some of each reading (docs/benchmarks.md).
 """
 _TRIED = 64
-"""Chunks of the first slab on which that is found."""
+"""Chunks of the first slab from which that is estimated."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class VolumeWriter:
     """Writes a volume slice by slice; memory is one slab of a shard's depth, two of small slices.
 
     A slab is kept as the shards that it becomes, of all levels, and written by several threads
-    while the next one is filled. Labels are compressed, and an image where that is worth while.
+    while the next one is filled. Labels are compressed, and levels of the image where that is worth
+    while.
     The caller gives the path a temporary name and renames it when :meth:`finish` has returned.
 
     Parameters
@@ -80,6 +80,10 @@ class VolumeWriter:
         self._dtypes = {"image": image_dtype} | {
             f"labels/{task}": dtype for task, dtype in label_dtypes.items()
         }
+        self._arrays = {
+            f"{key}/{level}": (key, level, dtype)
+            for (key, dtype), level in product(self._dtypes.items(), range(self._levels))
+        }
         voxel_bytes = sum(each.itemsize for each in self._dtypes.values())
         self._shard = shard_of(shape[1:], voxel_bytes)
         slab_bytes = self.depth * math.prod(shape[1:]) * voxel_bytes
@@ -104,40 +108,43 @@ class VolumeWriter:
     def _go_on(self, begun: int) -> dict[str, Compress | None]:
         """Codecs of the arrays that are there, less what they hold beyond ``begun`` slices."""
         codecs = {}
-        for key, dtype in self._dtypes.items():
-            codecs[key] = blosc(codec_of(dtype)) if self._array(key).compressors else None
-            for level in range(self._levels):
-                _drop_from(self._path / key / str(level) / "c", begun // self.depth)
+        for path, (_, _, dtype) in self._arrays.items():
+            codecs[path] = blosc(codec_of(dtype)) if self._array(path).compressors else None
+            _drop_from(self._path / path / "c", begun // self.depth)
         return codecs
 
     def _create(self) -> dict[str, Compress | None]:
         """Make the arrays, now that the first slab says how; returns their codecs."""
         codecs: dict[str, Compress | None] = {}
-        for key, dtype in self._dtypes.items():
+        for path, (key, level, dtype) in self._arrays.items():
             compress = blosc(codec_of(dtype))
-            codecs[key] = compress if key != "image" or self._is_worth(compress) else None
-            for level in range(self._levels):
-                create_level(
-                    self._group, f"{key}/{level}", level, self._shape, dtype, self._shard,
-                    compressed=codecs[key] is not None,
-                )  # fmt: skip
+            worth = key != "image" or self._is_worth(compress, level)
+            codecs[path] = compress if worth else None
+            create_level(
+                self._group, path, level, self._shape, dtype, self._shard, compressed=worth
+            )
         return codecs
 
-    def _is_worth(self, compress: Compress) -> bool:
-        shards = [each.shard for each in self._slab if (each.key, each.level) == ("image", 0)]
-        left = [each.shrinks_to(self._filled, compress, _TRIED // len(shards)) for each in shards]
-        return float(np.mean(left)) <= _WORTH
+    def _is_worth(self, compress: Compress, level: int) -> bool:
+        """Whether compression saves enough of the image; chunks from anywhere in the slab tell."""
+        image = [each.shard for each in self._slab if (each.key, each.level) == ("image", level)]
+        chunks = [chunk for shard in image for chunk in shard.chunks(self._filled)]
+        anywhere = np.random.default_rng(0).permutation(len(chunks))
+        stored = (chunks[i] for i in anywhere if chunks[i].any())  # zeros are not, either way
+        tried = list(islice(stored, _TRIED))
+        left = sum(len(compress(chunk)) for chunk in tried)
+        return left <= _WORTH * sum(chunk.nbytes for chunk in tried)
 
-    def _array(self, key: str) -> zarr.Array[Any]:
+    def _array(self, path: str) -> zarr.Array[Any]:
         with our_codecs():
-            array = self._group[f"{key}/0"]
+            array = self._group[path]
         assert isinstance(array, zarr.Array)
         return array
 
     def last_labels(self) -> dict[str, np.ndarray]:
         """By task, ids of the last slice that is written, (y, x)."""
         return {
-            key.removeprefix("labels/"): np.asarray(self._array(key)[self._written - 1])
+            key.removeprefix("labels/"): np.asarray(self._array(f"{key}/0")[self._written - 1])
             for key in self._dtypes
             if key != "image"
         }
@@ -196,7 +203,7 @@ class VolumeWriter:
         _, height, width = self._shape
         _, *sides = self._shard
         blocks = []
-        for (key, dtype), level in product(self._dtypes.items(), range(self._levels)):
+        for key, level, dtype in self._arrays.values():
             rows, columns = (
                 _parts(-(-whole >> level), side)
                 for whole, side in zip((height, width), sides, strict=True)
@@ -239,8 +246,8 @@ class VolumeWriter:
 
     def _write(self, block: _Block, first: int, count: int) -> None:
         """Write ``count`` slices of a block from slice ``first`` on."""
-        array = self._path / block.key / str(block.level)
-        block.shard.write(array, first, count, self._codecs[block.key], direct=self._direct)
+        path = f"{block.key}/{block.level}"
+        block.shard.write(self._path / path, first, count, self._codecs[path], direct=self._direct)
 
 
 def _parts(whole: int, side: int) -> list[slice]:

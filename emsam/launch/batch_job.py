@@ -18,6 +18,7 @@ from typing import Any
 from emsam.data.digest import folder_digest
 from emsam.documents import write_whole
 from emsam.errors import InputError, TrainingFailed, TrainingStopped
+from emsam.interrupts import forget_caught_interrupts
 from emsam.launch.batch import volume_address, weights_address
 from emsam.launch.process import run_training
 from emsam.launch.s3_folder import S3Folder
@@ -92,11 +93,17 @@ def _fetch_inputs(run: RunDirectory, settings: Settings) -> None:
     write_whole(run.inputs_file, json.dumps(inputs, indent=2) + "\n")
 
 
-if __name__ == "__main__":
+def _run(address: str) -> int:
     with sigterm_as_interrupt():
         try:
-            sys.exit(main(sys.argv[1], Settings()))
+            return main(address, Settings())
         except InputError as error:
-            sys.exit(_said(error, EXIT_BAD_INPUT))
+            return _said(error, EXIT_BAD_INPUT)
         except KeyboardInterrupt:
-            sys.exit(EXIT_STOPPED)
+            return EXIT_STOPPED
+
+
+if __name__ == "__main__":
+    status = _run(sys.argv[1])
+    forget_caught_interrupts()
+    sys.exit(status)

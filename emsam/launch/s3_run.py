@@ -123,10 +123,9 @@ class S3Run:
         found = self._remote.read(self._run.status_file.name)
         if found is None:
             return False
-        there = found[0]
-        if there["state"] == DONE and not self._run.is_done():
-            return True
-        return int(there["step"]) > int(self._run.status()["step"])
+        there, here = int(found[0]["step"]), int(self._run.status()["step"])
+        missing = found[0]["state"] == DONE and not self._run.is_done()
+        return there > here or (there == here and missing)
 
     @contextmanager
     def hold(self, holder: str, every: float) -> Iterator[threading.Event | None]:

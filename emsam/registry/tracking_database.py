@@ -1,10 +1,15 @@
-"""MLflow's database of one person: a SQLite file that is there whole, or not at all."""
+"""MLflow's database of one person: a SQLite file that is there whole, or not at all.
+
+python -m emsam.registry.tracking_database FILE
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from emsam.documents import whole_file
+from emsam.errors import one_line
 from emsam.locks import hold_lock
 
 
@@ -26,3 +31,10 @@ def make_tracking_database(path: Path) -> None:
         assert upgrade.callback is not None
         with whole_file(path) as part:
             upgrade.callback(f"sqlite:///{part}")
+
+
+if __name__ == "__main__":
+    try:
+        make_tracking_database(Path(sys.argv[1]))
+    except Exception as error:
+        sys.exit(f"{sys.argv[1]}: {one_line(error)}")

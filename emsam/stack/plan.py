@@ -9,7 +9,6 @@ from pathlib import Path
 from emsam.credentials import prefect_auth, read_secrets, s3_environment
 from emsam.errors import InputError
 from emsam.quiet import QUIET_ENVIRONMENT
-from emsam.registry.tracking_database import make_tracking_database
 from emsam.settings import Settings
 from emsam.stack import postgres, seaweed, team
 from emsam.stack.prefect_api import PrefectApi
@@ -84,8 +83,10 @@ def _mlflow(settings: Settings) -> Service:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
     artifacts: tuple[str, ...] = ("--default-artifact-root", settings.artifact_root)
+    prepare = python("emsam.registry.tracking_database", str(settings.mlflow_file))
     if settings.is_team:
         environment |= _mlflow_team_environment(settings)
+        prepare = ()
         artifacts = (
             "--serve-artifacts", "--artifacts-destination", f"s3://{seaweed.ARTIFACTS}",
             "--app-name", "basic-auth",
@@ -101,7 +102,7 @@ def _mlflow(settings: Settings) -> Service:
         lambda running: answers(f"{running.url}/health"),
         port,
         "EMSAM_MLFLOW_PORT",
-        prepare=lambda: None if settings.is_team else make_tracking_database(settings.mlflow_file),
+        prepare=prepare,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -25,22 +26,26 @@ _POLL = 0.3
 
 
 def start(service: Service, logs: Path) -> RunningService:
-    """Start a service; it goes on when this process ends, and Ctrl-C here does not reach it."""
+    """Start a service; it goes on when this process ends, and Ctrl-C here does not reach it.
+
+    Raises
+    ------
+    StackFailed
+        What has to be done before it failed.
+    """
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{service.name}.log"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = os.environ | service.environment | {"PATH": path, "PYTHONUNBUFFERED": "1"}
     _hear_ctrl_c()
     with log.open("ab") as stream:
-        process = subprocess.Popen(
-            service.command,
-            env=os.environ | service.environment | {"PATH": path, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=service.folder,
-            **as_account(service.user),
-        )
+        how: dict[str, Any] = {
+            "env": environment, "stdin": subprocess.DEVNULL, "stdout": stream,
+            "stderr": subprocess.STDOUT, "cwd": service.folder, **as_account(service.user),
+        }  # fmt: skip
+        if service.prepare and subprocess.run(service.prepare, **how).returncode:
+            raise StackFailed(f"{service.name}: {last_line(log)}; see {log}")
+        process = subprocess.Popen(service.command, start_new_session=True, **how)
     process.returncode = 0  # whoever comes later stops it; nobody waits for it here
     started = psutil.Process(process.pid).create_time()
     return RunningService(process.pid, started, service.url, str(log.absolute()))

@@ -36,7 +36,7 @@ class Service:
     folder
         Where it runs; ``None`` for the current folder.
     prepare
-        Called before it is started.
+        Command that has to succeed before it is started; empty for none.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Service:
     stop_signal: signal.Signals = signal.SIGTERM
     user: str = ""
     folder: Path | None = None
-    prepare: Callable[[], None] = lambda: None
+    prepare: tuple[str, ...] = ()
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:

@@ -107,7 +107,6 @@ def _bring_up(names: list[str], settings: Settings, say: Say) -> None:
 
 def _start(service: Service, settings: Settings) -> None:
     """Start a service and remember it; one that cannot be remembered is not left behind."""
-    service.prepare()
     running = process.start(service, _logs(settings))
     try:
         _remember(settings.home, service.name, running)

@@ -68,7 +68,7 @@ def test_a_further_attempt_of_the_same_job_does_not_wait(tmp_path: Path) -> None
 
 def test_twenty_at_once_and_one_gets_it(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 5)
-    got, ready, tried = [], threading.Barrier(20), threading.Barrier(20)
+    got, ready, tried = [], threading.Barrier(20), threading.Barrier(20, timeout=PATIENCE)
 
     def hold(number: int) -> None:
         copy = S3Run(run, "s3://emsam/team/runs/crowd")
@@ -129,6 +129,8 @@ def test_a_job_that_is_done_there_is_fetched_by_whoever_saw_its_last_step(tmp_pa
     receiver.pull()
     assert not receiver.is_ahead()
     assert near.is_done()
+    near.write_status(state="stopped", step=20)  # more minutes, on this machine
+    assert not receiver.is_ahead()
 
 
 def test_a_status_that_is_written_while_it_is_sent_arrives_whole(tmp_path: Path) -> None:

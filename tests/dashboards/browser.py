@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from emsam.quiet import QUIET_ENVIRONMENT
 from emsam.settings import Settings
 from tests import waiting
 from tests.ports import free_port
-from tests.waiting import wait_for
+from tests.waiting import wait_until_served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -65,7 +64,7 @@ def running_app(settings: Settings, log: Path, **more: str) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            wait_for(lambda: _answers(process, port), f"the dashboard, see {log}")
+            wait_until_served(f"http://127.0.0.1:{port}/_stcore/health", process, log)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
@@ -153,12 +152,6 @@ def ready(page: Page, **expected: object) -> dict[str, str]:
         arg=wanted_json,
     )
     return page.locator(".viewer").evaluate("viewer => ({...viewer.dataset})")
-
-
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    assert process.poll() is None, "the dashboard ended"
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def open_menu(page: Page, label: str) -> None:

@@ -114,7 +114,6 @@ def test_a_stale_lock_is_taken_over_and_what_a_dead_publisher_started_is_waited_
 HOLDER = """
 import sys, time
 from pathlib import Path
-from typing import Any
 from emsam.locks import owned_lock
 with owned_lock(Path(sys.argv[1])) as (handle, other):
     print(other or "mine", flush=True)

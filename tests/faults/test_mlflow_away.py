@@ -6,10 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -18,7 +15,7 @@ from tests.conftest import Laboratory
 from tests.faults.conftest import STEPS, Job, assert_settled, end_of, mirrored
 from tests.faults.door import MUTE, OPEN, Door
 from tests.ports import free_port
-from tests.waiting import wait_for
+from tests.waiting import wait_for, wait_until_served
 
 pytestmark = pytest.mark.slow
 
@@ -36,21 +33,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             env=Laboratory(home).environment | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )  # fmt: skip
     try:
-        wait_for(lambda: is_healthy(port, process, home), "MLflow")
+        wait_until_served(f"http://127.0.0.1:{port}/health", process, home / "log")
         yield port
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def is_healthy(port: int, process: subprocess.Popen[bytes], home: Path) -> bool:
-    assert process.poll() is None, (home / "log").read_text()
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-    except OSError:
-        time.sleep(0.1)
-        return False
-    return True
 
 
 def test_training_goes_on_and_everything_arrives_later_once(

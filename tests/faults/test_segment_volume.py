@@ -71,7 +71,7 @@ class Segmentation:
 
     def on_disk(self) -> set[str]:
         """Windows whose file is there; one may be killed before it is in the log."""
-        files = self.folder.glob(".*/windows/*/[0-9]*.npz")
+        files = self.folder.glob(".*/**/windows/*/[0-9]*.npz")
         return {f"{path.parent.name}/{path.stem}" for path in files}
 
     def workers(self) -> set[int]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,7 @@ from mlflow import MlflowClient
 from tests.canaries import CANARIES
 from tests.conftest import Laboratory, make_laboratory, overrides
 from tests.ports import free_port
+from tests.waiting import wait_until_served
 
 
 @dataclass
@@ -77,23 +75,11 @@ def prefect_api(prefect_home: Path) -> Iterator[str]:
         )
     api = f"http://127.0.0.1:{port}/api"
     try:
-        _wait_until_healthy(api, server)
+        wait_until_served(f"{api}/health", server, home / "server.log")
         yield api
     finally:
         server.terminate()
         server.wait(120)
-
-
-def _wait_until_healthy(api: str, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(9000):
-        assert server.poll() is None, "the Prefect server ended"
-        try:
-            urllib.request.urlopen(f"{api}/health", timeout=1)
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError(api)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -27,7 +27,7 @@ from emsam.segment.slices import segment_slice
 from emsam.train.prepare import prepare_run
 from tests.gate.conftest import Registry
 from tests.ports import free_port
-from tests.waiting import wait_for
+from tests.waiting import wait_until_served
 
 pytestmark = pytest.mark.slow
 
@@ -132,14 +132,6 @@ def test_a_pickle_in_a_checkpoint_is_never_executed(registry: Registry, tmp_path
     assert marker.exists(), "the payload would have worked"
 
 
-def is_healthy(port: int, server: subprocess.Popen[bytes], log: Path) -> bool:
-    assert server.poll() is None, log.read_text()
-    with suppress(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
-        return True
-    return False
-
-
 @contextmanager
 def served(package: Path, log: Path) -> Iterator[int]:
     """``mlflow models serve`` on a port of its own; its process group is ended afterwards."""
@@ -158,7 +150,7 @@ def served(package: Path, log: Path) -> Iterator[int]:
             command, env=environment, stdout=stream, stderr=stream, start_new_session=True
         )
     try:
-        wait_for(lambda: is_healthy(port, server, log), "MLflow")
+        wait_until_served(f"http://127.0.0.1:{port}/ping", server, log)
         yield port
     finally:
         os.killpg(server.pid, signal.SIGTERM)

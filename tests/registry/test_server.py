@@ -29,7 +29,6 @@ from emsam.settings import Settings
 from emsam.train.checkpoints import Score
 from emsam.train.prepare import prepare_run
 from tests.conftest import TINY, Laboratory, make_laboratory, overrides
-from tests.faults.test_mlflow_away import is_healthy
 from tests.ports import free_port
 from tests.registry.conftest import (
     assert_agree,
@@ -41,7 +40,7 @@ from tests.registry.conftest import (
 from tests.registry.test_kill import FIRST, SECOND, THIRD, kill
 from tests.registry.workers import NAME, make_decision, promote_and_die, roll_back_and_die
 from tests.s3_server import run_s3_server
-from tests.waiting import wait_for
+from tests.waiting import wait_for, wait_until_served
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +64,7 @@ def served(tmp_path: Path, postgres_server: str) -> Iterator[Settings]:
             env=Laboratory(tmp_path).environment | s3.environment() | settings,
         )  # fmt: skip
         try:
-            wait_for(lambda: is_healthy(port, process, tmp_path), "MLflow")
+            wait_until_served(f"http://127.0.0.1:{port}/health", process, tmp_path / "log")
             ledger = create_database(postgres_server)
             uri = f"http://127.0.0.1:{port}"
             yield settings_in(tmp_path, mlflow_uri=uri, ledger_uri=ledger)

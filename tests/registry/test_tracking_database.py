@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from mlflow.db import upgrade
+from sqlalchemy.exc import OperationalError
 
+from emsam.documents import is_disk_full
 from emsam.registry.client import open_client
 from emsam.registry.tracking_database import make_tracking_database
 from emsam.settings import Settings
+from tests.dvc.small_disk import enlarge, small_disk
 
 KILLED = """
 import os, signal, sys
@@ -58,3 +61,21 @@ def test_of_several_at_once_one_makes_it(tmp_path: Path, monkeypatch: pytest.Mon
         thread.join()
     assert len(made) == 1
     assert file.exists()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 0.3) as disk:
+        file = disk / "mlflow.db"
+        command = [sys.executable, "-m", "emsam.registry.tracking_database", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith(f"{file}: ")
+        assert "database or disk is full" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        assert [path.name for path in disk.iterdir()] == [".mlflow.db.lock"]
+        with pytest.raises(OperationalError) as full:
+            open_client(Settings(home=disk))
+        assert is_disk_full(full.value)
+        enlarge(disk, 10)
+        assert open_client(Settings(home=disk)).search_experiments()

@@ -29,7 +29,7 @@ from emsam.registry.promotion import check_package
 from emsam.registry.verdict import PROMOTE
 from emsam.settings import Settings
 from emsam.train.run_directory import DONE, RunDirectory
-from tests.processes import words_of
+from tests.processes import is_alive, words_of
 from tests.soak.jobs import TASKS, Job, Office
 from tests.soak.lab import SoakLab
 
@@ -348,7 +348,7 @@ def orphans(lab: SoakLab) -> Finding:
     for (pid, started), line in lab.seen.items():
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
-            same = process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
+            same = process.create_time() == started and is_alive(process)
             if same and not any(each.startswith(f"{pid} ") for each in wrong):
                 wrong.append(f"{pid} {line[:150]}")
     return len(lab.seen), wrong

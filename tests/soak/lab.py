@@ -23,7 +23,7 @@ from emsam.stack.web import ask
 from tests.conftest import Laboratory, make_laboratory
 from tests.faults.door import OPEN, Door
 from tests.ports import free_ports
-from tests.processes import kill_all
+from tests.processes import is_alive, kill_all
 from tests.s3_server import S3Server, run_s3_server
 
 MARK = "EMSAM_SOAK"
@@ -102,7 +102,7 @@ class SoakLab(Laboratory):
         with self._looking:
             for process in psutil.process_iter():
                 with suppress(psutil.Error, OSError):
-                    if self._is_ours(process) and process.status() != psutil.STATUS_ZOMBIE:
+                    if self._is_ours(process) and is_alive(process):
                         found.append(process)
         return found
 

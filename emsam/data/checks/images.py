@@ -43,7 +43,8 @@ CONTRAST = 1.5
 """Ratio of a slice's contrast to the median slice, either way; 1.24 at most in five real sets."""
 
 _SAMPLED_ROWS = 128
-"""Rows at least, evenly apart, of which all but extremes are taken; all rows of a smaller slice."""
+"""At least so many rows, evenly apart, give mean, contrast and the parts at the extremes; of a
+smaller slice all rows do."""
 
 
 @dataclass(frozen=True)

@@ -105,19 +105,47 @@ def noise_after_8_slices(shape: tuple[int, int, int]) -> np.ndarray:
     return voxels
 
 
+def noise_at_the_left(shape: tuple[int, int, int]) -> np.ndarray:
+    """Compression saves half of it."""
+    voxels = few_greys(shape)
+    voxels[:, :, :256] = noise(shape)[:, :, :256]
+    return voxels
+
+
+def black_but_noise(shape: tuple[int, int, int]) -> np.ndarray:
+    """Half is stored in no case, and of the rest compression saves nothing."""
+    voxels = noise(shape)
+    voxels[:, :, 512:] = 0
+    return voxels
+
+
+def black(shape: tuple[int, int, int]) -> np.ndarray:
+    return np.zeros(shape, np.uint8)
+
+
 @pytest.mark.parametrize(
-    ("image", "compressed"), [(noise, False), (few_greys, True), (noise_after_8_slices, True)]
+    ("image", "sides", "compressed"),
+    [
+        (noise, (1024, 1280), False),
+        (noise, (1100, 1300), True),  # a third of what is stored lies beyond the edges
+        (few_greys, (1024, 1280), True),
+        (noise_after_8_slices, (1024, 1280), True),
+        (noise_at_the_left, (1024, 1280), True),
+        (black_but_noise, (1024, 1024), False),
+        (black, (1024, 1280), True),
+    ],
 )
 def test_an_image_is_compressed_where_that_saves_a_fifth(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     image: Callable[..., np.ndarray],
+    sides: tuple[int, int],
     compressed: bool,
 ) -> None:
     """Its first slab decides, for whoever goes on after a kill, too; labels always are."""
     monkeypatch.setattr(pyramid, "LARGEST_SLAB", 100 << 20)
-    voxels = image((20, 1100, 1300))
-    ids = np.repeat(np.arange(1100, dtype=np.uint32)[:, None], 1300, axis=1)
+    voxels = image((20, *sides))
+    ids = np.repeat(np.arange(sides[0], dtype=np.uint32)[:, None], sides[1], axis=1)
     path, types = tmp_path / "volume.zarr", {"neurites": ids.dtype}
     with VolumeWriter(path, voxels.shape, voxels.dtype, types) as writer:
         assert writer.depth == 8

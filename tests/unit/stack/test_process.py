@@ -81,6 +81,15 @@ def test_a_service_that_ends_is_told_with_its_last_line(tmp_path: Path) -> None:
         process.wait_until_well(made, process.start(made, tmp_path))
 
 
+def test_a_service_is_not_started_where_what_it_needs_cannot_be_made(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "import sys; print('at work'); sys.exit('no room for it')")
+    made = replace(service("-c", STUBBORN), prepare=command)
+    with pytest.raises(StackFailed, match=r"no room for it; see .*\.log"):
+        process.start(made, tmp_path)
+    (log,) = tmp_path.iterdir()
+    assert log.read_text().splitlines() == ["at work", "no room for it"]
+
+
 def test_a_service_that_never_answers_has_a_deadline(tmp_path: Path) -> None:
     made = service("-c", "import time; time.sleep(600)", url="http://127.0.0.1:9", deadline=0)
     running = process.start(made, tmp_path)
