@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -20,6 +21,20 @@ def find_process(identity: dict[str, Any]) -> psutil.Process | None:
     try:
         process = psutil.Process(identity["pid"])
         same = abs(process.create_time() - identity["pid_started"]) < CLOCK
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if same and is_alive(process) else None
     except (KeyError, TypeError, ValueError, OverflowError, psutil.Error):
         return None
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process is there; a dead one that nobody has waited for is not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def with_children(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all that it started; nothing of one that ends while it is asked."""
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from emsam.processes import is_alive
+
 
 def processes_in(folder: Path) -> list[psutil.Process]:
     """Every live process that works in a folder or below it."""
@@ -16,13 +18,6 @@ def processes_in(folder: Path) -> list[psutil.Process]:
             if Path(process.cwd()).is_relative_to(folder) and is_alive(process):
                 found.append(process)
     return found
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs; a zombie has ended and only waits to be counted."""
-    with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def words_of(process: psutil.Process) -> list[str]:

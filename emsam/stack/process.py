@@ -17,7 +17,7 @@ import psutil
 
 from emsam.documents import last_line
 from emsam.errors import InputError, StackFailed
-from emsam.processes import CLOCK
+from emsam.processes import CLOCK, is_alive
 from emsam.services import RunningService
 from emsam.stack.postgres import as_account
 from emsam.stack.service import Service
@@ -96,7 +96,7 @@ def _working_for(service: Service) -> list[psutil.Process]:
         with suppress(psutil.Error):
             here = process.cwd() == str(service.folder)
             ours = Path(process.exe()).name == Path(service.command[0]).name
-            if here and ours and _lives(process):
+            if here and ours and is_alive(process):
                 found.append(process)
     return found
 
@@ -111,7 +111,7 @@ def session(running: RunningService) -> list[psutil.Process]:
             created = process.create_time()
             if process.pid == running.pid and abs(created - running.started) > CLOCK:
                 return []  # the id leads another session now, so nothing of the old one is left
-            if process.status() != psutil.STATUS_ZOMBIE and created > running.started - CLOCK:
+            if is_alive(process) and created > running.started - CLOCK:
                 found.append(process)
     return found
 
@@ -124,20 +124,13 @@ def end(
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
     until = time.monotonic() + grace
-    while (left := [each for each in processes if _lives(each)]) and time.monotonic() < until:
+    while (left := [each for each in processes if is_alive(each)]) and time.monotonic() < until:
         time.sleep(0.1)
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    while any(_lives(each) for each in left):
+    while any(is_alive(each) for each in left):
         time.sleep(0.1)
-
-
-def _lives(process: psutil.Process) -> bool:
-    """Whether a process is there; a dead one that nobody has waited for is not."""
-    with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def require_free_port(service: Service, listen: str) -> None:

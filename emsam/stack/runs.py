@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import psutil
 
 from emsam.errors import InputError
-from emsam.processes import CLOCK
+from emsam.processes import CLOCK, is_alive, with_children
 from emsam.stack.prefect_api import FlowRun, PrefectApi
 from emsam.stack.process import end
 
@@ -40,7 +40,7 @@ def _live_process(run: FlowRun, pid: int) -> psutil.Process | None:
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         late = run.started is not None and process.create_time() > run.started + CLOCK
-        if not late and process.status() != psutil.STATUS_ZOMBIE:
+        if not late and is_alive(process):
             return process
     return None
 
@@ -110,12 +110,5 @@ def cancel_runs(api: PrefectApi, workers: Sequence[str]) -> list[str]:
         pid = process_of(run)
         process = _live_process(run, pid) if pid is not None else None
         if process is not None:
-            end(_with_children(process), CANCEL_IN)
+            end(with_children(process), CANCEL_IN)
     return [f"{run.name}: cancelled" for run in cancelled]
-
-
-def _with_children(process: psutil.Process) -> list[psutil.Process]:
-    """A process and what it started; nothing of one that ends while it is asked."""
-    with suppress(psutil.NoSuchProcess):
-        return [process, *process.children(recursive=True)]
-    return []

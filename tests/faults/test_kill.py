@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from emsam.processes import is_alive
 from tests.faults.conftest import (
     Job,
     assert_goes_on,
@@ -17,7 +18,7 @@ from tests.faults.conftest import (
     wait_for,
 )
 from tests.faults.test_team import assert_same_losses
-from tests.processes import is_alive, processes_in, words_of
+from tests.processes import processes_in, words_of
 
 pytestmark = pytest.mark.slow
 

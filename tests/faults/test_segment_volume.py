@@ -18,8 +18,8 @@ import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
 
+from emsam.processes import is_alive
 from tests.dvc.small_disk import enlarge, small_disk
-from tests.processes import is_alive
 from tests.stacks import ids_of
 from tests.waiting import wait_for
 

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from emsam import versioning
 from emsam.data.digest import folder_digest
 from emsam.data.store import Volume
+from emsam.processes import is_alive
 from emsam.registry.client import open_client
 from emsam.registry.database import Database
 from emsam.registry.decisions import recorded_text
@@ -29,7 +30,7 @@ from emsam.registry.promotion import check_package
 from emsam.registry.verdict import PROMOTE
 from emsam.settings import Settings
 from emsam.train.run_directory import DONE, RunDirectory
-from tests.processes import is_alive, words_of
+from tests.processes import words_of
 from tests.soak.jobs import TASKS, Job, Office
 from tests.soak.lab import SoakLab
 

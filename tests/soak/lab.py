@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from emsam.credentials import read_secrets
+from emsam.processes import find_process, is_alive, with_children
 from emsam.services import read_state
 from emsam.settings import Settings
 from emsam.stack.seaweed import DATASETS, admin_client
@@ -23,7 +24,7 @@ from emsam.stack.web import ask
 from tests.conftest import Laboratory, make_laboratory
 from tests.faults.door import OPEN, Door
 from tests.ports import free_ports
-from tests.processes import is_alive, kill_all
+from tests.processes import kill_all
 from tests.s3_server import S3Server, run_s3_server
 
 MARK = "EMSAM_SOAK"
@@ -124,12 +125,10 @@ class SoakLab(Laboratory):
     def service_processes(self, name: str) -> list[psutil.Process]:
         """The process of a service that was started, then what it started."""
         running = read_state(self.settings.home).services.get(name)
-        if running is None or not running.is_alive():
+        if running is None:
             return []
-        with suppress(psutil.NoSuchProcess):
-            leader = psutil.Process(running.pid)
-            return [leader, *leader.children(recursive=True)]
-        return []
+        leader = find_process({"pid": running.pid, "pid_started": running.started})
+        return with_children(leader) if leader else []
 
 
 @contextmanager

@@ -13,10 +13,11 @@ import pytest
 
 from emsam.errors import StackFailed
 from emsam.params import dump_params, load_params
+from emsam.processes import is_alive
 from emsam.stack.web import ask
 from tests.conftest import TINY, Laboratory, make_laboratory
 from tests.ports import free_ports
-from tests.processes import is_alive, kill_all, listening_elsewhere, processes_in, words_of
+from tests.processes import kill_all, listening_elsewhere, processes_in, words_of
 from tests.waiting import wait_for
 
 STEPS = 400

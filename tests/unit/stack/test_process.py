@@ -16,13 +16,13 @@ import psutil
 import pytest
 
 from emsam.errors import InputError, StackFailed
+from emsam.processes import is_alive
 from emsam.services import RunningService, StackState, address_of, read_state, write_state
 from emsam.settings import Settings
 from emsam.stack import process, stack
 from emsam.stack.service import Service
 from emsam.stack.web import NotThere, answers, ask
 from tests.ports import free_port
-from tests.processes import is_alive
 
 PARENT = """
 import subprocess, sys, time
