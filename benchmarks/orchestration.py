@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from _table import Row, options, ratio, show
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.ports import free_ports
 
 SETTINGS = (
     "model.name=unet", "train.batch_size=2", "train.patch=128", "train.validate_every=1000",
@@ -120,17 +123,6 @@ class Laboratory:
         if done.returncode:
             sys.exit(f"emsam {' '.join(arguments)}: {done.stderr}")
         return json.loads(done.stdout)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 if __name__ == "__main__":
