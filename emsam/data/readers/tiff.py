@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import zarr
 from emsam.data.digest import file_xxh3
 from emsam.data.readers.content import refuse_other_content
 from emsam.data.readers.stack import FileDigest, Stack, reading, refuse_large_chunk
+from emsam.data.readers.tiff_pages import own_layout, plain_pages, refuse_colour
 from emsam.data.readers.tiff_voxel_size import tiff_voxel_size
 from emsam.errors import InputError
 from emsam.quiet import silence
@@ -27,37 +27,35 @@ class TiffStack(Stack):
     """A stack in a TIFF file: its pages, or one contiguous block behind a single page."""
 
     def __init__(self, path: Path, name: str, file: tifffile.TiffFile) -> None:
-        shape, dtype = _stack_shape(name, file)
-        super().__init__(name, shape, dtype, tiff_voxel_size(file))
         self._path = path
         self._file = file
+        self.pages: list[Any] = plain_pages(name, file)
+        if self.pages:
+            shape, dtype = (len(self.pages), *self.pages[0].shape), self.pages[0].dtype
+        else:
+            shape, dtype = _series_shape(name, file)
+            self.pages = _series_pages(name, file, shape[0])
+        assert dtype is not None
+        super().__init__(name, shape, dtype, tiff_voxel_size(file))
 
     def _planes(self, first: int) -> Iterator[np.ndarray]:
-        pages = self._pages
+        pages = self.pages
         for z in range(first, self.shape[0]):
             yield pages[z].asarray() if pages else np.array(self._mapped(z))
 
     def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
-        if not self._pages:
+        if not self.pages:
             return np.array(self._mapped(z)[y, x])
-        with self._pages[z].aszarr() as store:  # decodes the strips or tiles that are asked for
+        with self.pages[z].aszarr() as store:  # decodes the strips or tiles that are asked for
             return np.asarray(zarr.open_array(store, mode="r")[y, x])
 
     @property
     def chunk(self) -> tuple[int, int, int]:
         """A strip or a tile."""
-        return (1, *self._pages[0].chunks[-2:]) if self._pages else super().chunk
-
-    @cached_property
-    def _pages(self) -> list[Any]:
-        """A page for each slice; none where one page describes all, as ImageJ writes large ones."""
-        series = self._file.series
-        pages = [page for each in series for page in each.pages]
-        if len(pages) == self.shape[0]:
-            return pages
-        if series[0].dataoffset is None:
-            raise ValueError(f"{len(pages)} pages for {self.shape[0]} slices")
-        return []
+        if not self.pages:
+            return super().chunk
+        height, width = self.pages[0].chunks[-2:]
+        return (1, height, width)
 
     def _mapped(self, z: int) -> np.ndarray:
         """A mapping of one slice: that of the whole file would stay in memory as it is read."""
@@ -103,13 +101,13 @@ def open_tiff(path: Path, name: str) -> TiffStack:
     return stack
 
 
-def _stack_shape(
+def _series_shape(
     name: str, file: tifffile.TiffFile
 ) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
     """Shape and dtype of all series together; what is no grey stack is refused."""
     first = file.series[0]
     shape, dtype = tuple(first.shape), first.dtype
-    _refuse_colour(name, shape, first.axes, file.pages[0])
+    refuse_colour(name, shape, first.axes, file.pages.first)
     if dtype is None or len(shape) not in (2, 3):
         raise InputError(f"{name}: shape {shape} is no z,y,x stack; give a grey 2D or 3D image")
     for other in file.series[1:]:
@@ -120,6 +118,16 @@ def _stack_shape(
             )
     depth = len(file.series) * (shape[0] if len(shape) == 3 else 1)
     return (depth, *shape[-2:]), np.dtype(dtype)
+
+
+def _series_pages(name: str, file: tifffile.TiffFile, depth: int) -> list[Any]:
+    """A page for each slice; none where one page describes all, as ImageJ writes large ones."""
+    pages = [own_layout(name, file, page) for each in file.series for page in each.pages]
+    if len(pages) == depth:
+        return pages
+    if file.series[0].dataoffset is None:
+        raise ValueError(f"{len(pages)} pages for {depth} slices")
+    return []
 
 
 class _Complaints(logging.Handler):
@@ -142,34 +150,25 @@ def _nothing_tolerated() -> Iterator[None]:
         log.propagate = propagate
 
 
-def _refuse_colour(name: str, shape: tuple[int, ...], axes: str, page: object) -> None:
-    samples = int(getattr(page, "samplesperpixel", 1))
-    palette = getattr(page, "photometric", None) == tifffile.PHOTOMETRIC.PALETTE
-    if "S" in axes or "C" in axes or samples > 1 or palette:
-        what = "palette" if palette else f"{samples} samples a pixel"
-        raise InputError(
-            f"{name}: a colour image (shape {shape}, {what}); convert it to grey, one channel"
-        )
-
-
-def _refuse_truncated(path: Path, name: str, file: tifffile.TiffFile, stack: Stack) -> None:
-    """Data that would end beyond the file is found before anything is decoded."""
+def _refuse_truncated(path: Path, name: str, file: tifffile.TiffFile, stack: TiffStack) -> None:
+    """What cannot be decoded is found before anything is: pages elsewhere, or cut off."""
     size = path.stat().st_size
-    for z, page in enumerate(page for series in file.series for page in series.pages):
+    pages = stack.pages or [page for series in file.series for page in series.pages]
+    for z, page in enumerate(pages):
         if page is None or page.parent is not file:
             raise InputError(
                 f"{name}: slice {z} is missing or in another file; give all slices in one file, "
                 "or a folder of single slices"
             )
-        if (described := page.keyframe) is not None and described.is_tiled:
-            refuse_large_chunk(name, described.chunks, stack.dtype)
+        if (layout := page.keyframe) is not None and layout.is_tiled:
+            refuse_large_chunk(name, layout.chunks, stack.dtype)
         ends = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
         if max(ends, default=0) > size:
             raise InputError(
                 f"{name}: slice {z} ends beyond the end of the file ({size} bytes); "
                 "the file is truncated, copy it again"
             )
-    if sum(len(series.pages) for series in file.series) != stack.shape[0]:
+    if not stack.pages:
         start = file.series[0].dataoffset
         needed = int(np.prod(stack.shape, dtype=object)) * stack.dtype.itemsize
         if start is None or start + needed > size:

@@ -107,6 +107,75 @@ def test_pages_that_tifffile_writes_one_by_one(
     np.testing.assert_array_equal(read(tmp_path / "s.tif"), grey_stack)
 
 
+def one_by_one(path: Path, planes: list[np.ndarray], options: list[dict[str, Any]]) -> None:
+    with tifffile.TiffWriter(path) as writer:
+        for plane, own in zip(planes, options, strict=True):
+            writer.write(plane, photometric="minisblack", contiguous=False, **own)
+
+
+@pytest.mark.parametrize("described", [True, False], ids=["described", "plain"])
+@pytest.mark.parametrize("depth", [5, 40])
+def test_each_page_may_be_stored_in_its_own_way(
+    described: bool, depth: int, tmp_path: Path
+) -> None:
+    """As a program does that appends to what another one wrote."""
+    planes = list(np.random.default_rng(0).integers(0, 256, (depth, 48, 40), np.uint8))
+    ways: list[dict[str, Any]] = [
+        {}, {"compression": "zlib"}, {"tile": (16, 16)}, {}, {"rowsperstrip": 7},
+    ]  # fmt: skip
+    options = [{} if described else {"metadata": None} for _ in planes]
+    for own, way in zip(options[2:], ways[1:], strict=False):
+        own.update(way)
+    one_by_one(tmp_path / "s.tif", planes, options)
+    np.testing.assert_array_equal(read(tmp_path / "s.tif"), planes)
+
+
+@pytest.mark.parametrize("described", [True, False], ids=["described", "plain"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        np.zeros((24, 40), np.uint8),
+        np.zeros((96, 20), np.uint8),
+        np.zeros((48, 40), np.int8),
+        np.zeros((24, 40), np.uint16),
+    ],
+    ids=["fewer rows", "narrower", "signed", "16 bit"],
+)
+def test_a_page_that_is_no_slice_of_the_stack_is_refused(
+    odd: np.ndarray, described: bool, tmp_path: Path
+) -> None:
+    """In the middle of many, where tifffile takes it for one of them."""
+    planes = [np.full((48, 40), z, np.uint8) for z in range(40)]
+    planes[20] = odd
+    one_by_one(tmp_path / "s.tif", planes, [{} if described else {"metadata": None}] * 40)
+    said = refusal(tmp_path / "s.tif")
+    assert "page 20" in said
+    assert "give one stack of equal slices" in said
+
+
+def test_a_page_that_differs_from_what_ome_says_is_refused(
+    tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    path = tmp_path / "s.ome.tif"
+    whole(ome=True, compression="zlib", metadata={"axes": "ZYX"})(path, grey_stack)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[3].tags["ImageLength"].overwrite(grey_stack.shape[1] // 2)
+    assert "page 3" in refusal(path)
+
+
+def test_smaller_copies_of_pages_are_no_slices(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    """Writers of pyramids put them between the pages, or behind each of them."""
+    planes = [each for plane in grey_stack for each in (plane, plane[::2, ::2])]
+    options: list[dict[str, Any]] = [{"metadata": None}, {"metadata": None, "subfiletype": 1}]
+    one_by_one(tmp_path / "between.tif", planes, options * len(grey_stack))
+    with tifffile.TiffWriter(tmp_path / "behind.tif") as writer:
+        for plane in grey_stack:
+            writer.write(plane, photometric="minisblack", subifds=1, metadata=None)
+            writer.write(plane[::2, ::2], photometric="minisblack", subfiletype=1, metadata=None)
+    for name in ("between.tif", "behind.tif"):
+        np.testing.assert_array_equal(read(tmp_path / name), grey_stack)
+
+
 def test_a_single_page_is_a_stack_of_one_slice(tmp_path: Path, grey_stack: np.ndarray) -> None:
     whole()(tmp_path / "one.tif", grey_stack[0])
     np.testing.assert_array_equal(read(tmp_path / "one.tif"), grey_stack[:1])

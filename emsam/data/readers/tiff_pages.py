@@ -1,0 +1,106 @@
+"""The pages of a TIFF in which each page is a slice."""
+
+from __future__ import annotations
+
+import math
+
+import tifffile
+from tifffile.tifffile import shaped_description_metadata
+
+from emsam.errors import InputError
+
+Page = tifffile.TiffPage | tifffile.TiffFrame
+_ARRANGED = (
+    "avs", "bif", "eer", "fluoview", "imagej", "lsm", "mdgel", "mmstack", "ndpi", "ndtiff", "nih",
+    "ome", "philips", "qpi", "scanimage", "scn", "sis", "stk", "svs",
+)  # fmt: skip
+"""Formats whose metadata say which pages are slices."""
+
+
+def plain_pages(name: str, file: tifffile.TiffFile) -> list[Page]:
+    """The slices of a file of which each page is one; none where metadata say otherwise.
+
+    Each page is asked for its own layout: a program that appends to a file need not keep to the
+    first one. Of those that are laid out as the first, only the places of the pixels are kept.
+
+    Raises
+    ------
+    InputError
+        A colour image, or pages of several shapes or types.
+    """
+    if any(getattr(file, f"is_{each}") for each in _ARRANGED):
+        return []
+    pages: list[Page] = []
+    described, first = 0, file.pages.first.aspage()
+    for number in range(len(file.pages)):
+        page = file.pages[number].aspage()
+        if page.is_reduced or page.is_mask:
+            continue  # a smaller copy of another page, or which of its pixels count
+        refuse_colour(name, page.shape, page.axes, page)
+        slices = _described_slices(page)
+        if page.ndim != 2 or slices is None:
+            return []
+        described += slices
+        refuse_different(name, first, page)
+        pages.append(_frame(page, first) if page.hash == first.hash else page)
+    return pages if described in (0, len(pages)) else []
+
+
+def own_layout(name: str, file: tifffile.TiffFile, page: Page | None) -> Page | None:
+    """A page of a series; whole where it is not laid out as the first one, as it would be read.
+
+    Raises
+    ------
+    InputError
+        A page of another shape or type than the first one.
+    """
+    if not isinstance(page, tifffile.TiffFrame) or page.parent is not file or page.is_virtual:
+        return page
+    whole, first = page.aspage(), page.keyframe
+    assert first is not None
+    refuse_different(name, first, whole)
+    return page if whole.hash == first.hash else whole
+
+
+def refuse_colour(name: str, shape: tuple[int, ...], axes: str, page: tifffile.TiffPage) -> None:
+    """Raise :class:`InputError` for an image of ``shape`` and ``axes`` that is not grey."""
+    palette = page.photometric == tifffile.PHOTOMETRIC.PALETTE
+    if "S" in axes or "C" in axes or page.samplesperpixel > 1 or palette:
+        what = "palette" if palette else f"{page.samplesperpixel} samples a pixel"
+        raise InputError(
+            f"{name}: a colour image (shape {shape}, {what}); convert it to grey, one channel"
+        )
+
+
+def refuse_different(name: str, first: tifffile.TiffPage, page: tifffile.TiffPage) -> None:
+    """Raise :class:`InputError` if a page is no slice of the stack that ``first`` begins."""
+    if page.shape != first.shape or page.dtype != first.dtype:
+        raise InputError(
+            f"{name}: page {page.index} has shape {page.shape} ({page.dtype}), the first one "
+            f"{first.shape} ({first.dtype}); give one stack of equal slices"
+        )
+
+
+def _described_slices(page: tifffile.TiffPage) -> int | None:
+    """Slices of the stack that begins here, as tifffile describes it; 0 if none is described.
+
+    ``None`` if it has more axes than a stack.
+    """
+    if page.shaped_description is None:
+        return 0
+    shape = shaped_description_metadata(page.shaped_description)["shape"]
+    return math.prod(shape) // page.size if len(shape) <= 3 else None
+
+
+def _frame(page: tifffile.TiffPage, first: tifffile.TiffPage) -> tifffile.TiffFrame:
+    """What differs between two pages of one layout."""
+    frame = tifffile.TiffFrame(
+        page.parent,
+        page.index,
+        offset=page.offset,
+        keyframe=first,
+        dataoffsets=page.dataoffsets,
+        databytecounts=page.databytecounts,
+    )
+    frame.jpegtables = page.jpegtables
+    return frame
