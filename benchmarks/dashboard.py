@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from _dashboard_compare import measure_compare, seed_runs
 
+from emsam.data.halving import image_levels
 from emsam.data.predictions import PredictionWriter
 from emsam.data.store import Volume, VolumeInfo
 from emsam.data.synthetic import synthesize_volume
@@ -164,7 +165,7 @@ def make_lab(settings: Settings, slices: int) -> None:
         path, (slices, SIDE, SIDE), np.dtype(np.uint8), {"neurites": np.dtype(np.uint32)}
     ) as writer:
         for image, truth in planes(seed, slices):
-            writer.append(image, {"neurites": truth})
+            writer.append(image_levels(image), {"neurites": truth})
         writer.finish(info)
     volume = Volume(path)
     for number, name in enumerate(("first", "second")):

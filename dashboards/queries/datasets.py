@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from emsam.data.store import Volume, pyramid_levels
+from emsam.data.pyramid import pyramid_levels
+from emsam.data.store import Volume
 from emsam.errors import InputError, VersioningFailed
 from emsam.settings import Settings
 from emsam.versioning import DatasetVersion, versions

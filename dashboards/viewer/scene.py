@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from emsam.data.predictions import Predictions
-from emsam.data.store import Volume, pyramid_levels, rescale
+from emsam.data.pyramid import pyramid_levels
+from emsam.data.store import Volume, rescale
 from emsam.documents import read_object
 from emsam.errors import InputError
 from emsam.segment.kept_predictions import errors_file

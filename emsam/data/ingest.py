@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from emsam.ahead import ahead
 from emsam.data import checks
 from emsam.data.digest import file_md5, file_xxh3
 from emsam.data.downloads import Inputs, Location, fetched, list_remotes
+from emsam.data.halving import image_levels
 from emsam.data.journal import Journal
 from emsam.data.memory import keeping_memory
 from emsam.data.new_store import Part, drop_part, new_store
-from emsam.data.pyramid import stored_bytes
+from emsam.data.pyramid import pyramid_levels, stored_bytes
 from emsam.data.readers import FileDigest, Stack, VoxelSize, as_unsigned, open_stack
 from emsam.data.readers.s3 import Remote
 from emsam.data.splits import ZRange, default_splits, parse_splits
@@ -27,7 +30,6 @@ from emsam.data.store import (
     Volume,
     VolumeInfo,
     intensity_range,
-    pyramid_levels,
     sample_grey,
 )
 from emsam.data.writer import VolumeWriter
@@ -35,7 +37,10 @@ from emsam.errors import InputError
 from emsam.params import TASKS
 from emsam.progress import Progress
 
-_JOURNAL = 3
+_Slice = tuple[list[np.ndarray], dict[str, np.ndarray]]
+_READ_AHEAD = 64 << 20
+"""Bytes of a slice, with its labels, up to which the next ones are read meanwhile."""
+_JOURNAL = 4
 """Goes up when what is kept of a slice, or how a slab is written, changes."""
 
 
@@ -226,19 +231,39 @@ def _copy_slices(
     if first:
         checker.go_on(journal.lists, writer.last_labels())
         samples += journal.lists["samples"]
-    readers = [each.slices_from(first) for each in (image, *labels.values())]
-    with ThreadPoolExecutor(1) as beside:
-        for z, (plane, *label_planes) in enumerate(zip(*readers, strict=True), first):
-            named = dict(zip(labels, label_planes, strict=True))
-            looked = beside.submit(checker.look, plane, named)
-            samples.append(sample_grey(plane, z, depth))
-            whole = writer.append(plane, named)
+    with _read_slices(image, labels, first) as slices, ThreadPoolExecutor(1) as beside:
+        for z, (levels, ids) in enumerate(slices, first):
+            looked = beside.submit(checker.look, levels[0], levels[-1], ids)
+            samples.append(sample_grey(levels[0], z, depth))
+            whole = writer.append(levels, ids)
             looked.result()
             if whole:
                 journal.turn(z + 1, checker.kept() | {"samples": samples})
             if progress:
                 progress(z + 1, depth)
     return checker, np.concatenate(samples)
+
+
+@contextmanager
+def _read_slices(
+    image: Stack, labels: Mapping[str, Stack], first: int
+) -> Iterator[Iterator[_Slice]]:
+    """Slices from ``first`` on: the image at all levels, and ids by task.
+
+    While one is used the next two are read and halved, unless they are large.
+    """
+
+    def halved(planes: tuple[np.ndarray, ...]) -> _Slice:
+        return image_levels(planes[0]), dict(zip(labels, planes[1:], strict=True))
+
+    stacks = (image, *labels.values())
+    size = math.prod(image.shape[1:]) * sum(each.dtype.itemsize for each in stacks)
+    planes = zip(*(each.slices_from(first) for each in stacks), strict=True)
+    if size > _READ_AHEAD:
+        yield map(halved, planes)
+        return
+    with ahead(halved, planes, threads=2) as slices:
+        yield slices
 
 
 def _unsigned(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:

@@ -20,8 +20,7 @@ import zarr
 
 from emsam.data.halving import halve_labels
 from emsam.data.open_store import open_store, read_part
-from emsam.data.pyramid import create_level, multiscales, our_codecs, shard_of
-from emsam.data.store import pyramid_levels
+from emsam.data.pyramid import create_level, multiscales, our_codecs, pyramid_levels, shard_of
 from emsam.errors import InputError
 
 FORMAT = 1

@@ -17,6 +17,7 @@ from zarr.storage import MemoryStore
 SLAB = 32
 """Slices of the deepest shard."""
 CHUNK = (1, 256, 256)
+_SMALLEST_LEVEL = 256
 _SHARDS = ((SLAB, 1024), (8, 2048), (2, 4096), (1, 4096))
 """Depth of a shard, and its sides in y and x."""
 LARGEST_SLAB = 320 << 20
@@ -33,6 +34,11 @@ _PIPELINE: dict[str, Any] = {
 }
 """zarrs reads and writes several times as fast as zarr-python; with more threads the order of the
 chunks in a shard, and with it the digest of predictions, would be another each time."""
+
+
+def pyramid_levels(shape: tuple[int, int, int]) -> int:
+    """Levels until the longer in-plane side is at most 256 pixels."""
+    return 1 + max(0, math.ceil(math.log2(max(shape[1:]) / _SMALLEST_LEVEL)))
 
 
 def shard_of(sides: tuple[int, int], voxel_bytes: int) -> tuple[int, int, int]:

@@ -84,8 +84,8 @@ class Shard:
 
     def chunks(self, slices: int) -> Iterator[np.ndarray]:
         """Each chunk (y, x) of its first ``slices``; those at an edge are padded with zeros."""
-        for _, chunk in _each(self._chunks[:slices]):
-            yield chunk
+        held = self._chunks[:slices]
+        yield from held.reshape(-1, *held.shape[3:])
 
     def write(
         self, array: Path, first: int, slices: int, compress: Compress | None, *, direct: bool
@@ -103,24 +103,23 @@ class Shard:
         direct
             Past the page cache; see :func:`takes_direct_io`.
         """
-        index = np.full((*self._grid, 2), _NOT_STORED, "<u8")
         chunks = self._chunks[:slices]
-        memory = self._memory if compress is None else _buffer(len(self._memory))
-        end = 0
-        for number, (at, chunk) in enumerate(_each(chunks)):
-            if chunk[0, 0] == 0 and not chunk.any():
-                continue
-            start, size = number * chunk.nbytes, chunk.nbytes
-            if compress is not None:
-                made = compress(chunk)
-                start, size = end, len(made)
-                memory[start : start + size] = made
-            index[at] = start, size
-            end = start + size
-        if end == 0:
+        stored = _not_zero(chunks)
+        if not stored.any():
             return
-        if compress is None:
-            end = chunks.nbytes  # nothing may lie where voxels of the next slices will
+        index = np.full((*self._grid, 2), _NOT_STORED, "<u8")
+        held = index[tuple(slice(each) for each in stored.shape)]
+        if compress is None:  # each chunk where it lies
+            memory, end, size = self._memory, chunks.nbytes, chunks[0, 0, 0].nbytes
+            starts = np.arange(0, end, size, dtype="<u8").reshape(stored.shape)
+            held[stored, 0], held[stored, 1] = starts[stored], size
+        else:
+            memory, end = _buffer(len(self._memory)), 0
+            for at in map(tuple, np.argwhere(stored)):
+                made = compress(chunks[at])
+                memory[end : end + len(made)] = made
+                held[at] = end, len(made)
+                end += len(made)
         content = index.tobytes()
         content += google_crc32c.value(content).to_bytes(_CHECKSUM, "little")
         memory[end : end + len(content)] = content
@@ -155,10 +154,12 @@ def takes_direct_io(folder: Path) -> bool:
     return True
 
 
-def _each(chunks: np.ndarray) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Each chunk, of two axes, with its place in the axes before."""
-    for at in np.ndindex(chunks.shape[:-2]):
-        yield at, chunks[at]
+def _not_zero(chunks: np.ndarray) -> np.ndarray:
+    """Of chunks (z, i, j, y, x), which (z, i, j) hold anything; the first voxel mostly tells."""
+    found = chunks[..., 0, 0] != 0
+    for at in map(tuple, np.argwhere(~found)):
+        found[at] = chunks[at].any()
+    return found
 
 
 def _buffer(size: int) -> mmap.mmap:

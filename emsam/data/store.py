@@ -11,7 +11,6 @@ See https://ngff.openmicroscopy.org/0.5/.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,12 @@ import zarr
 from pydantic import TypeAdapter
 
 from emsam.data.open_store import damaged, open_store, read_part
-from emsam.data.pyramid import our_codecs
+from emsam.data.pyramid import our_codecs, pyramid_levels
 from emsam.data.splits import SPLIT_NAMES, ZRange
 from emsam.errors import InputError
 from emsam.settings import require_plain_name
 
 FORMAT = 1
-_SMALLEST_LEVEL = 256
 _SAMPLE_STRIDE = 101
 _LARGEST_SAMPLE = 8 << 20
 """Grey values that are kept of a volume, however large."""
@@ -235,11 +233,6 @@ def sample_grey(plane: np.ndarray, z: int, depth: int) -> np.ndarray:
         return np.empty(0, plane.dtype)
     stride = max(_SAMPLE_STRIDE, depth * plane.size // _LARGEST_SAMPLE | 1)
     return plane.ravel()[z % stride :: stride].copy()
-
-
-def pyramid_levels(shape: tuple[int, int, int]) -> int:
-    """Levels until the longer in-plane side is at most 256 pixels."""
-    return 1 + max(0, math.ceil(math.log2(max(shape[1:]) / _SMALLEST_LEVEL)))
 
 
 def _read_info(info: dict[str, Any]) -> VolumeInfo:

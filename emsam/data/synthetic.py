@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
+from emsam.data.halving import image_levels
 from emsam.data.ingest import existing_volume
 from emsam.data.new_store import new_store
 from emsam.data.splits import default_splits
@@ -81,7 +82,8 @@ def synthesize_volume(
         VolumeWriter(part.path, shape, np.dtype(np.uint8), types) as writer,
     ):
         for z in range(shape[0]):
-            writer.append(*_render_slice(rng, scene, shape, z))
+            image, labels = _render_slice(rng, scene, shape, z)
+            writer.append(image_levels(image), labels)
             if progress:
                 progress(z + 1, shape[0])
         writer.finish(_describe(name, shape, scene, recipe))

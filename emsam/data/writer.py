@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice, product
@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import zarr
 
-from emsam.data.halving import halve_image, halve_labels
+from emsam.data.halving import halve_labels
 from emsam.data.pyramid import (
     CHUNK,
     LARGEST_SLAB,
@@ -23,10 +23,11 @@ from emsam.data.pyramid import (
     create_level,
     multiscales,
     our_codecs,
+    pyramid_levels,
     shard_of,
 )
 from emsam.data.shards import Compress, Shard, blosc, takes_direct_io
-from emsam.data.store import VolumeInfo, pyramid_levels
+from emsam.data.store import VolumeInfo
 
 _IN_HAND = 288 << 20
 """Bytes of the shards that are compressed at a time; each takes as much again."""
@@ -96,7 +97,6 @@ class VolumeWriter:
         self._spare: list[list[_Block]] = []
         self._filled = 0
         self._written = begun
-        self._halvers = ThreadPoolExecutor(len(self._dtypes))
         self._pool = ThreadPoolExecutor(self._writers())
         self._pending: list[Future[None]] = []
 
@@ -149,8 +149,15 @@ class VolumeWriter:
             if key != "image"
         }
 
-    def append(self, image: np.ndarray, labels: Mapping[str, np.ndarray]) -> bool:
-        """Add the next slice: image and, for every task, labels; each of shape (y, x).
+    def append(self, image: Sequence[np.ndarray], labels: Mapping[str, np.ndarray]) -> bool:
+        """Add the next slice.
+
+        Parameters
+        ----------
+        image
+            At all levels of the pyramid, see :func:`~emsam.data.halving.image_levels`.
+        labels
+            By task, ids (y, x).
 
         Returns
         -------
@@ -159,12 +166,12 @@ class VolumeWriter:
         """
         if not self._slab:
             self._slab = self._spare.pop() if self._spare else self._new_slab()
-        planes = {"image": image} | {f"labels/{task}": each for task, each in labels.items()}
-        coarser = [self._halvers.submit(self._halve, key, each) for key, each in planes.items()]
-        for key, plane in planes.items():
-            self._put(key, 0, plane)
-        for each in coarser:
-            each.result()
+        for level, plane in zip(range(self._levels), image, strict=True):
+            self._put("image", level, plane)
+        for task, plane in labels.items():
+            for level in range(self._levels):
+                self._put(f"labels/{task}", level, plane)
+                plane = halve_labels(plane)
         self._filled += 1
         if self._filled < self.depth:
             return False
@@ -191,8 +198,7 @@ class VolumeWriter:
 
     def __exit__(self, *exception: object) -> None:
         """Wait for what is being written, so that the folder can be removed."""
-        for pool in (self._halvers, self._pool):
-            pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
     def _writers(self) -> int:
         """Threads that write: as one waits for the disk, others use the cores."""
@@ -211,13 +217,6 @@ class VolumeWriter:
             for place in product(rows, columns):
                 blocks.append(_Block(key, level, Shard(self._shard, CHUNK[1:], *place, dtype)))
         return blocks
-
-    def _halve(self, key: str, plane: np.ndarray) -> None:
-        """Put all levels but the finest of a slice (y, x) into the slab."""
-        halve = halve_image if key == "image" else halve_labels
-        for level in range(1, self._levels):
-            plane = halve(plane)
-            self._put(key, level, plane)
 
     def _put(self, key: str, level: int, plane: np.ndarray) -> None:
         for block in self._slab:

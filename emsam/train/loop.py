@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from emsam.ahead import ahead
 from emsam.data.patches import PatchSampler
 from emsam.data.store import Volume
 from emsam.metrics.variants import PRIMARY
@@ -38,7 +39,6 @@ from emsam.train.stop import StopRequest
 from emsam.train.targets import make_targets
 from emsam.train.team import Team, open_fabric
 
-_T = TypeVar("_T")
 _Batch = tuple[Tensor, Tensor, "np.ndarray | None"]
 """Images of a process's own samples (n, y, x), ids of all (n, y, x), own cached features."""
 
@@ -146,7 +146,8 @@ def _batches(
     augmenter = Augmenter.of_job(params, learner.fabric.device)
     features = _cached_features(run, params, sampler)
     own = learner.team.share(size)
-    with _prefetch(partial(_read_batch, sampler, augmenter, features, size, own), first) as batches:
+    read = partial(_read_batch, sampler, augmenter, features, size, own)
+    with ahead(read, itertools.count(first)) as batches:
         yield batches
 
 
@@ -302,19 +303,3 @@ def _resume(checkpoint: Path, learner: _Learner) -> Progress:
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The network in Fabric's wrapper."""
     return cast("nn.Module", model.module)
-
-
-@contextmanager
-def _prefetch(read: Callable[[int], _T], first: int) -> Iterator[Iterator[_T]]:
-    """``read`` of steps ``first``, ``first`` + 1 …; the next runs while one is trained on."""
-    with ThreadPoolExecutor(1, thread_name_prefix="patches") as pool:
-
-        def batches() -> Iterator[_T]:
-            step = first
-            ahead = pool.submit(read, step)
-            while True:
-                step += 1
-                now, ahead = ahead, pool.submit(read, step)
-                yield now.result()
-
-        yield batches()

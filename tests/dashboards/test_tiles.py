@@ -17,6 +17,7 @@ from dashboards.viewer import tiles
 from dashboards.viewer.component import message
 from dashboards.viewer.scene import Masks, Scene
 from dashboards.viewer.tiles import TILE, Tile, TileCache, asked_tiles, encode_tiles, pack
+from emsam.data.halving import image_levels
 from emsam.data.predictions import PredictionWriter
 from emsam.data.store import Volume, VolumeInfo
 from emsam.data.writer import VolumeWriter
@@ -44,7 +45,9 @@ def scene(settings: Settings) -> Scene:
     with VolumeWriter(path, (DEPTH, *SIDE), np.dtype(np.uint8), types) as writer:
         for _ in range(DEPTH):
             grey = rng.integers(0, 256, SIDE, np.uint8)
-            writer.append(grey, {"neurites": rng.integers(0, 1 << 32, SIDE, np.uint64)})
+            writer.append(
+                image_levels(grey), {"neurites": rng.integers(0, 1 << 32, SIDE, np.uint64)}
+            )
         writer.finish(VolumeInfo("noise", (30.0, 8.0, 8.0)))
     store = settings.runs_root / "a" / "noise-test.zarr"
     store.parent.mkdir(parents=True)

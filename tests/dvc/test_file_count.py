@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from emsam.data.digest import folder_digest
+from emsam.data.halving import image_levels
 from emsam.data.store import VolumeInfo
 from emsam.data.writer import VolumeWriter
 from tests.conftest import Laboratory
@@ -29,7 +30,8 @@ def test_a_volume_of_100_slices_is_at_most_60_files_in_cache_and_remote(lab: Lab
     ids = np.ones(SHAPE[1:], np.uint32)
     with VolumeWriter(store, SHAPE, np.dtype(np.uint8), types) as writer:
         for z in range(SHAPE[0]):
-            writer.append(np.full(SHAPE[1:], z + 1, np.uint8), dict.fromkeys(types, ids))
+            image = np.full(SHAPE[1:], z + 1, np.uint8)
+            writer.append(image_levels(image), dict.fromkeys(types, ids))
         writer.finish(VolumeInfo("big", (30.0, 8.0, 8.0)))
     assert files_below(store) <= MOST
     assert lab.json("data", "publish", "big")["digest"] == folder_digest(store)

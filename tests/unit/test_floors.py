@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FLOORS: dict[str, int] = {
     "params": 0, "settings": 0, "metrics": 0, "errors": 0, "quiet": 0, "interrupts": 0,
-    "documents": 0, "locks": 0, "progress": 0, "processes": 0, "services": 0,
+    "ahead": 0, "documents": 0, "locks": 0, "progress": 0, "processes": 0, "services": 0,
     "credentials": 0,
     "data": 1,
     "model": 2, "segment": 2,

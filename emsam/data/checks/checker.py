@@ -29,8 +29,15 @@ class Checker:
         self.slices: list[SliceImage] = []
         self.tasks = {task: TaskLabels() for task in labels}
 
-    def look(self, image: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
-        """Take in the next slice: grey values and, for every task, ids; each (y, x).
+    def look(self, image: np.ndarray, coarse: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
+        """Take in the next slice.
+
+        Parameters
+        ----------
+        image, coarse
+            Grey values (y, x), and what the coarsest level of the pyramid has of them.
+        labels
+            By task, ids (y, x).
 
         Raises
         ------
@@ -39,14 +46,14 @@ class Checker:
         """
         z = len(self.slices)
         refusals.refuse_image(self._image_name, z, image)
-        self.slices.append(measure_image(image))
+        self.slices.append(measure_image(image, coarse))
         for task, plane in labels.items():
             refusals.refuse_labels(self._label_names[task], z, plane)
             self.tasks[task].look(plane, image)
 
     def kept(self) -> dict[str, list[Any]]:
         """By name, all that is kept of the slices; each list only grows at its end."""
-        lists: dict[str, list[Any]] = {"slices": [each.as_tuple() for each in self.slices]}
+        lists: dict[str, list[Any]] = {"slices": self.slices}
         for task, seen in self.tasks.items():
             lists |= {f"{task}/{name}": items for name, items in seen.kept().items()}
         return lists

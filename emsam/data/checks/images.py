@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
@@ -47,8 +46,7 @@ _SAMPLED_ROWS = 128
 smaller slice all rows do."""
 
 
-@dataclass(frozen=True)
-class SliceImage:
+class SliceImage(NamedTuple):
     """What is kept of one slice of the image.
 
     Attributes
@@ -78,13 +76,9 @@ class SliceImage:
     def constant(self) -> bool:
         return self.low == self.high
 
-    def as_tuple(self) -> tuple[Any, ...]:
-        """The attributes, in order."""
-        return tuple(getattr(self, each.name) for each in fields(self))
 
-
-def measure_image(image: np.ndarray) -> SliceImage:
-    """Look at one slice (y, x) of grey values, finite."""
+def measure_image(image: np.ndarray, coarse: np.ndarray) -> SliceImage:
+    """Look at one slice (y, x) of finite grey values, and at the coarsest level of its pyramid."""
     low, high = image.min(), image.max()
     sample = image[:: max(1, len(image) // _SAMPLED_ROWS)]
     mean, contrast = _mean_and_contrast(sample)
@@ -96,7 +90,7 @@ def measure_image(image: np.ndarray) -> SliceImage:
         mean=mean,
         contrast=contrast,
         checksum=xxhash.xxh3_64_intdigest(np.ascontiguousarray(image).data),
-        fingerprint=fingerprint(image),
+        fingerprint=fingerprint(coarse),
     )
 
 

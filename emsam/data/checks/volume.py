@@ -74,10 +74,10 @@ def _look_at_all(volume: Volume, progress: Progress | None) -> Checker:
     seen = Checker(str(volume.path), dict.fromkeys(tasks, str(volume.path)))
     for first in range(0, depth, _TOGETHER):
         last = min(first + _TOGETHER, depth) - 1
-        image = volume.stored("image", first, last)
+        image, coarse = (volume.stored("image", first, last, level) for level in (0, -1))
         labels = {task: volume.stored(f"labels/{task}", first, last) for task in tasks}
-        for i, plane in enumerate(image):
-            seen.look(plane, {task: slab[i] for task, slab in labels.items()})
+        for i, planes in enumerate(zip(image, coarse, strict=True)):
+            seen.look(*planes, {task: slab[i] for task, slab in labels.items()})
         if progress:
             progress(last + 1, depth)
     return seen

@@ -13,8 +13,7 @@ import tifffile
 import zarr
 
 from emsam.data.halving import halve_labels
-from emsam.data.pyramid import create_level, multiscales
-from emsam.data.store import pyramid_levels
+from emsam.data.pyramid import create_level, multiscales, pyramid_levels
 from emsam.documents import sync_path
 from emsam.segment.blocks.files import (
     ids_file,

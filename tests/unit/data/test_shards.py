@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from emsam.data import pyramid
+from emsam.data.halving import image_levels
 from emsam.data.pyramid import CHUNK, codec_of, create_level
 from emsam.data.shards import Shard, blosc, takes_direct_io
 from emsam.data.store import VolumeInfo
@@ -150,10 +151,10 @@ def test_a_level_of_an_image_is_compressed_where_that_saves_a_fifth(
     with VolumeWriter(path, voxels.shape, voxels.dtype, types) as writer:
         assert writer.depth == 8
         for plane in voxels[:16]:  # the first slab is on the disk before the second is taken
-            writer.append(plane, {"neurites": ids})
+            writer.append(image_levels(plane), {"neurites": ids})
     with VolumeWriter(path, voxels.shape, voxels.dtype, types, begun=8) as writer:
         for plane in voxels[8:]:
-            writer.append(plane, {"neurites": ids})
+            writer.append(image_levels(plane), {"neurites": ids})
         writer.finish(VolumeInfo(name="volume", voxel_size=(1, 1, 1)))
 
     group = zarr.open_group(path, mode="r")

@@ -13,6 +13,7 @@ import zarr
 
 from emsam.data import pyramid, writer
 from emsam.data.digest import folder_digest
+from emsam.data.halving import image_levels
 from emsam.data.ingest import Source, ingest_volume
 from emsam.data.pyramid import shard_of
 from emsam.data.store import Volume, VolumeInfo
@@ -164,7 +165,7 @@ def test_the_same_slices_are_the_same_bytes(
     for path in (tmp_path / f"{number}.zarr" for number in range(3)):
         made = VolumeWriter(path, image.shape, image.dtype, {})
         for plane in image:
-            made.append(plane, {})
+            made.append(image_levels(plane), {})
         made.finish(VolumeInfo(name="noise", voxel_size=(1, 1, 1)))
         digests.add(folder_digest(path))
         monkeypatch.delattr(os, "O_DIRECT", raising=False)
@@ -186,7 +187,7 @@ def test_wide_slices_get_flatter_shards_of_as_many_files(tmp_path: Path) -> None
         planes = np.random.default_rng(0).integers(0, 256, (21, 300, 310), dtype=np.uint8)
         with VolumeWriter(tmp_path / "a.zarr", planes.shape, planes.dtype, {}) as made:
             assert made.depth == 8
-            assert sum(made.append(plane, {}) for plane in planes) == 2
+            assert sum(made.append(image_levels(plane), {}) for plane in planes) == 2
             made.finish(VolumeInfo(name="noise", voxel_size=(1, 1, 1)))
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr/image/0", mode="r")[:], planes)
 

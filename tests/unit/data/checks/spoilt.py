@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from emsam.data.checks import Checker, Finding
+from emsam.data.halving import image_levels
 from emsam.data.splits import ZRange
 from emsam.data.store import Volume
 
@@ -22,7 +23,8 @@ class Stack:
     def findings(self) -> list[Finding]:
         checker = Checker("em.tif", {task: f"{task}.tif" for task in self.labels})
         for z, plane in enumerate(self.image):
-            checker.look(plane, {task: labels[z] for task, labels in self.labels.items()})
+            ids = {task: labels[z] for task, labels in self.labels.items()}
+            checker.look(plane, image_levels(plane)[-1], ids)
         return checker.findings(self.splits)
 
     def kinds(self) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from emsam.data.checks import Checker, Finding
+from emsam.data.halving import image_levels
 from emsam.data.splits import ZRange
 
 NEURITES = {"neurites": "labels.tif"}
@@ -23,7 +24,8 @@ def findings(folder: Path, labels: dict[str, str], **splits: ZRange) -> dict[str
         str(folder / "image.tif"), {task: str(folder / labels[task]) for task in labels}
     )
     for z, plane in enumerate(image):
-        checker.look(plane, {task: stack[z] for task, stack in ids.items()})
+        coarse = image_levels(plane)[-1]
+        checker.look(plane, coarse, {task: stack[z] for task, stack in ids.items()})
     return {each.kind: each for each in checker.findings(splits) if each.level == "warning"}
 
 
