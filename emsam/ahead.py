@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -19,8 +18,9 @@ def ahead(
 ) -> Iterator[Iterator[_Made]]:
     """Like ``map``, of which each of ``threads`` makes one that was not asked for yet.
 
-    ``items`` may have no end. What making one raises is raised where it is asked for. The end of
-    the block waits for those that are being made.
+    ``items`` may have no end; they are taken in the thread that uses what is made. What one of
+    them or its making raises is raised in its turn. The end of the block waits for those that are
+    being made.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
         yield _in_order(make, iter(items), pool, threads)
@@ -29,8 +29,21 @@ def ahead(
 def _in_order(
     make: Callable[[_Item], _Made], items: Iterator[_Item], pool: ThreadPoolExecutor, count: int
 ) -> Iterator[_Made]:
-    coming = deque(pool.submit(make, item) for item in islice(items, count))
+    coming: deque[Future[_Made]] = deque()
+
+    def begin_another() -> None:
+        try:
+            coming.append(pool.submit(make, next(items)))
+        except StopIteration:
+            pass
+        except Exception as error:  # has its turn, as if making the item had failed
+            failed: Future[_Made] = Future()
+            failed.set_exception(error)
+            coming.append(failed)
+
+    for _ in range(count):
+        begin_another()
     while coming:
         made = coming.popleft().result()
-        coming.extend(pool.submit(make, item) for item in islice(items, 1))
+        begin_another()
         yield made

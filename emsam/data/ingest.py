@@ -39,7 +39,7 @@ from emsam.progress import Progress
 
 _Slice = tuple[list[np.ndarray], dict[str, np.ndarray]]
 _READ_AHEAD = 64 << 20
-"""Bytes of a slice, with its labels, up to which the next ones are read meanwhile."""
+"""Bytes of a slice, with its labels, up to which the next ones are held meanwhile."""
 _JOURNAL = 4
 """Goes up when what is kept of a slice, or how a slab is written, changes."""
 
@@ -250,7 +250,7 @@ def _read_slices(
 ) -> Iterator[Iterator[_Slice]]:
     """Slices from ``first`` on: the image at all levels, and ids by task.
 
-    While one is used the next two are read and halved, unless they are large.
+    While one is used the next two are halved, unless they are large.
     """
 
     def halved(planes: tuple[np.ndarray, ...]) -> _Slice:

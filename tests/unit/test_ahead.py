@@ -38,6 +38,9 @@ def test_an_error_is_raised_where_its_item_is_asked_for() -> None:
             next(made)
 
 
-def test_an_error_of_the_items_themselves_is_raised_too() -> None:
-    with ahead(int, map(int, ["1", "x"])) as made, pytest.raises(ValueError, match="x"):
-        list(made)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_of_the_items_themselves_has_its_turn_too(threads: int) -> None:
+    with ahead(str, map(int, ["1", "2", "x", "4"]), threads) as made:
+        assert [next(made), next(made)] == ["1", "2"]
+        with pytest.raises(ValueError, match="x"):
+            next(made)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import operator
+import re
 import stat
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -59,15 +61,42 @@ def whole_numbers(values: Any, what: str, name: str) -> tuple[int, ...]:
     )
 
 
+Key = Callable[[tuple[int, ...]], str]
+"""Name of a file of an array by its place in the grid."""
+
+
 def missing_chunks(
-    folder: Path, shape: Sequence[int], chunk: Sequence[int], fill: Any
+    folder: Path, shape: Sequence[int], chunk: Sequence[int], fill: Any, key: Key, name: str
 ) -> tuple[str, ...]:
-    """A warning if chunks are not stored: they are read as the fill value, wanted or lost."""
-    wanted = math.prod(math.ceil(a / b) for a, b in zip(shape, chunk, strict=True))
-    have = sum(1 for _ in chunk_files(folder))
-    if have >= wanted:
-        return ()
-    return (f"{wanted - have} of {wanted} chunks are not stored and read as {fill}",)
+    """A warning if chunks are not stored: they are read as the fill value, wanted or lost.
+
+    Raises
+    ------
+    InputError
+        There are files, but none of them is a chunk.
+    """
+    grid = [math.ceil(a / b) for a, b in zip(shape, chunk, strict=True)]
+    have, other = 0, ""
+    for path in chunk_files(folder):
+        file = path.relative_to(folder).as_posix()
+        place = tuple(int(digits) for digits in re.findall(r"\d+", file))[-len(grid) :]
+        inside = len(place) == len(grid) and all(map(operator.lt, place, grid))
+        if inside and key(place) == file:
+            have += 1
+        else:
+            other = other or file
+    if not have and other:
+        raise InputError(
+            f"{name}: no file is a chunk that its metadata mean, such as {key((0,) * len(grid))}; "
+            f"there is {other}. Where only the separator differs, say it in the metadata "
+            "('dimension_separator' of .zarray)"
+        )
+    return not_stored(math.prod(grid) - have, math.prod(grid), fill)
+
+
+def not_stored(missing: int, wanted: int, fill: Any) -> tuple[str, ...]:
+    """A warning of chunks that are read as a fill value; none if none are missing."""
+    return (f"{missing} of {wanted} chunks are not stored and read as {fill}",) if missing else ()
 
 
 def refuse_truncated_blosc(folder: Path, name: str) -> None:
@@ -146,7 +175,7 @@ def touched_files(
     stored: Sequence[int],
     index: Sequence[int | slice],
     shape: Sequence[int],
-    key: Callable[[tuple[int, ...]], str],
+    key: Key,
 ) -> Iterator[Path]:
     """Files, whether or not they are there, that hold a part of an array.
 

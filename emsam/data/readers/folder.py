@@ -25,7 +25,7 @@ class FolderStack(Stack):
 
     def __init__(self, name: str, files: list[Path]) -> None:
         shape, dtype = _header(files[0], f"{name}/{files[0].name}")
-        super().__init__(name, (len(files), *shape), dtype, None, _gaps(files))
+        super().__init__(name, (len(files), *shape), dtype, None, _oddities(files))
         self._files = files
 
     def _planes(self, first: int) -> Iterator[np.ndarray]:
@@ -126,15 +126,35 @@ def in_order(name: str, files: list[Path]) -> list[Path]:
     return ordered
 
 
-def _gaps(files: list[Path]) -> tuple[str, ...]:
-    """A warning for numbers that are left out, where one number alone counts the slices."""
+def _oddities(files: list[Path]) -> tuple[str, ...]:
+    """Warnings of names that may not be those of the slices of one stack."""
     columns = list(zip(*(slice_numbers(path.stem) for path in files), strict=False))
-    varying = [column for column in columns if len(set(column)) > 1]
-    if len(varying) != 1:
+    counting = next((column for column in columns if len(set(column)) > 1), ())
+    warnings = _kinds(files)
+    if len(set(counting)) == len(files):
+        return (*warnings, *_gaps(counting))
+    if counting:
+        text = (
+            f"several numbers in the names count the slices, from {files[0].name} to "
+            f"{files[-1].name}; is it one stack, or several channels or tiles?"
+        )
+        return (*warnings, text)
+    return warnings
+
+
+def _kinds(files: list[Path]) -> tuple[str, ...]:
+    """A warning of names that differ in more than numbers: image and mask, a copy, a sign."""
+    kinds = sorted({re.sub(r"\d+", "#", path.stem) for path in files})
+    if len(kinds) == 1:
         return ()
-    steps = np.diff(varying[0])
+    return (f"names of {len(kinds)} kinds are taken for one stack, such as {kinds[0]}, {kinds[1]}",)
+
+
+def _gaps(numbers: tuple[int, ...]) -> tuple[str, ...]:
+    """A warning for numbers that are left out."""
+    steps = np.diff(numbers)
     step = int(steps.min())
-    where = [varying[0][i] for i in np.flatnonzero(steps != step)]
+    where = [numbers[i] for i in np.flatnonzero(steps != step)]
     if not where:
         return ()
     after = ", ".join(map(str, where[:5])) + (" …" if len(where) > 5 else "")

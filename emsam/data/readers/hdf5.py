@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,6 +13,8 @@ import h5py
 import numpy as np
 
 from emsam.data.digest import file_xxh3
+from emsam.data.readers.axes import refuse_other_order
+from emsam.data.readers.chunks import not_stored
 from emsam.data.readers.content import refuse_other_content
 from emsam.data.readers.stack import (
     FileDigest,
@@ -19,7 +24,7 @@ from emsam.data.readers.stack import (
     refuse_large_chunk,
     slabs,
 )
-from emsam.data.readers.units import voxel_size
+from emsam.data.readers.units import nanometres, voxel_size
 from emsam.errors import InputError
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
@@ -30,7 +35,10 @@ class Hdf5Stack(Stack):
     """A data set of an HDF5 file, read one chunk deep at a time."""
 
     def __init__(self, path: Path, name: str, file: h5py.File, dataset: h5py.Dataset) -> None:
-        super().__init__(name, dataset.shape, dataset.dtype, _resolution(dataset))
+        super().__init__(
+            name, dataset.shape, dataset.dtype, _resolution(dataset), _never_written(dataset)
+        )
+        refuse_other_order(_axis_names(dataset), dataset.shape, name)
         if dataset.chunks:
             refuse_large_chunk(name, dataset.chunks, self.dtype)
         self._path = path
@@ -166,9 +174,36 @@ def _refuse_other_types(dataset: h5py.Dataset, name: str) -> None:
 
 
 def _resolution(dataset: h5py.Dataset) -> VoxelSize | None:
-    """CREMI's attribute ``resolution``: z, y, x in nm."""
+    """CREMI's attribute ``resolution``: z, y, x in nm, or in what ``units`` or ``unit`` says."""
     try:
         value = np.asarray(dataset.attrs["resolution"], dtype=np.float64).ravel()
+        units = np.ravel(dataset.attrs.get("units", dataset.attrs.get("unit", "nm"))).tolist()
     except (KeyError, TypeError, ValueError, OSError):
         return None
-    return voxel_size(value.tolist())
+    factors = [
+        nanometres(each.decode() if isinstance(each, bytes) else str(each)) for each in units
+    ]
+    if len(factors) not in (1, len(value)) or None in factors:
+        return None
+    return voxel_size((value * np.array(factors, float)).tolist())
+
+
+def _axis_names(dataset: h5py.Dataset) -> list[str]:
+    """Labels of the dimensions, or vigra's ``axistags`` (ilastik); none where some are missing."""
+    with suppress(Exception):  # whatever is wrong with metadata, the voxels are read
+        if "axistags" in dataset.attrs:
+            tags = json.loads(dataset.attrs["axistags"])["axes"]
+            return [str(each["key"]) for each in tags] if len(tags) == dataset.ndim else []
+        return [dimension.label for dimension in dataset.dims]
+    return []
+
+
+def _never_written(dataset: h5py.Dataset) -> tuple[str, ...]:
+    """A warning of what is read as a fill value because nothing was ever written there."""
+    if dataset.chunks:
+        sides = zip(dataset.shape, dataset.chunks, strict=True)
+        wanted = math.prod(math.ceil(whole / chunk) for whole, chunk in sides)
+        return not_stored(wanted - dataset.id.get_num_chunks(), wanted, dataset.fillvalue)
+    if dataset.id.get_storage_size() == 0:
+        return (f"nothing was ever written to {dataset.name}; it is read as {dataset.fillvalue}",)
+    return ()

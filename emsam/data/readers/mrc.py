@@ -43,6 +43,8 @@ class MrcStack(Stack):
                 f"{name}: shape {self.shape} ({self.dtype}) needs {needed} bytes, the file has "
                 f"{size}; it is truncated, copy it again"
             )
+        if more := (size - needed) // self._plane_bytes:
+            self.warnings = (f"its header says {self.shape[0]} slices, the file has {more} more",)
 
     def _planes(self, first: int) -> Iterator[np.ndarray]:
         for z in range(first, self.shape[0]):

@@ -19,6 +19,7 @@ import imagecodecs
 import numpy as np
 
 from emsam.data.digest import file_xxh3, folder_digest
+from emsam.data.readers.axes import refuse_other_order
 from emsam.data.readers.chunks import (
     arrays_below,
     missing_chunks,
@@ -58,13 +59,16 @@ class N5Stack(Stack):
         super().__init__(name, shape, np.dtype(dtype), _resolution(folder, name))
         if len(block) != len(shape):
             raise InputError(f"{name}: blocks of {len(block)} axes in {len(shape)}; it is damaged")
+        axes = attributes.get("axes")  # neuroglancer's, in the order of the dimensions
+        if isinstance(axes, list):
+            refuse_other_order(axes[::-1], shape, name)
         refuse_large_chunk(name, block, self.dtype)
         self._codec, self._options = _codec(attributes, name)
         self._folder = folder
         self._two_axes = len(shape) == 2
         self._block = (1, *block)[-3:]
         refuse_links(folder, name)
-        self.warnings = missing_chunks(folder, shape, block, 0)
+        self.warnings = missing_chunks(folder, shape[::-1], block[::-1], 0, _key, name)
 
     def _planes(self, first: int) -> Iterator[np.ndarray]:
         depth, height, width = self.shape
@@ -80,7 +84,7 @@ class N5Stack(Stack):
     def _fill(self, slab: np.ndarray, first: int, where: tuple[int, int, int]) -> None:
         """Copy one block into the slab that begins at slice ``first``."""
         grid = where[1:] if self._two_axes else where
-        path = self._folder.joinpath(*map(str, reversed(grid)))
+        path = self._folder / _key(grid[::-1])
         if not path.is_file():
             return
         block = self._read(path)
@@ -127,6 +131,11 @@ def open_n5(folder: Path, name: str) -> N5Stack:
         found = [folder / "s0"] if scaled else list(arrays_below(folder, _is_dataset))
         folder = only_array(folder, found, name)
     return N5Stack(folder, name)
+
+
+def _key(place: tuple[int, ...]) -> str:
+    """File of the block at ``place``: x, y, z."""
+    return "/".join(map(str, place))
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -194,8 +203,9 @@ def _unpack_lz4(content: bytes, size: int) -> bytes:
 def _resolution(folder: Path, name: str) -> VoxelSize | None:
     """z, y, x in nm, from the data set or, at full resolution, from its group.
 
-    ``pixelResolution`` is BigDataViewer's and ``resolution`` with ``units`` neuroglancer's, both
-    x, y, z. A ``resolution`` without units is not taken: some writers put z first.
+    ``pixelResolution`` is BigDataViewer's, of the full resolution, and ``resolution`` with
+    ``units`` neuroglancer's, both x, y, z. A ``resolution`` without units is not taken: some
+    writers put z first.
     """
     own = read_json(folder / "attributes.json", name)
     above = read_json(folder.parent / "attributes.json", name) if folder.name == "s0" else {}
@@ -203,13 +213,16 @@ def _resolution(folder: Path, name: str) -> VoxelSize | None:
         pixel = attributes.get("pixelResolution")
         if isinstance(pixel, dict):
             sides, units = pixel.get("dimensions"), [pixel.get("unit")] * 3
+            smaller = own.get("downsamplingFactors", [1, 1, 1])
         else:
             sides, units = attributes.get("resolution"), attributes.get("units", [])
-        if not (
-            isinstance(sides, list) and isinstance(units, list) and len(sides) == 3 == len(units)
-        ):
+            smaller = [1, 1, 1]
+        given = [each for each in (sides, units, smaller) if isinstance(each, list)]
+        if [len(each) for each in given] != [3, 3, 3]:
             continue
+        sides, units, smaller = given
         factors = [nanometres(str(unit)) for unit in units]
-        if all(type(side) in (int, float) for side in sides) and all(factors):
-            return voxel_size([s * f for s, f in zip(sides, factors, strict=True) if f][::-1])
+        if all(type(each) in (int, float) for each in (*sides, *smaller)) and all(factors):
+            lengths = zip(sides, factors, smaller, strict=True)
+            return voxel_size([side * f * times for side, f, times in lengths if f][::-1])
     return None

@@ -5,7 +5,6 @@ See https://ngff.openmicroscopy.org/0.4/ and /0.5/.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,29 +52,6 @@ def ome_axes(array: Path, name: str) -> tuple[tuple[str, ...], VoxelSize | None]
                 axes = axes if isinstance(axes, list) else list("tczyx")
                 return _axes_and_size(axes, scale, multiscale)
     return (), None
-
-
-def spatial_axes(names: Sequence[str], shape: Sequence[int], name: str) -> tuple[int, ...]:
-    """Which axes are z, y, x; those of length 1 that are none are left out.
-
-    Raises
-    ------
-    InputError
-        Several times or channels, or z, y, x in another order.
-    """
-    kept = []
-    for index, (axis, side) in enumerate(zip(names, shape, strict=True)):
-        if axis in ("x", "y", "z"):
-            kept.append(index)
-        elif side != 1:
-            raise InputError(
-                f"{name}: {side} entries along the axis {axis!r}; give an image of one time and "
-                "one channel"
-            )
-    order = "".join(names[index] for index in kept)
-    if order not in ("zyx", "yx"):
-        raise InputError(f"{name}: its axes are {', '.join(names)}; write it in the order z, y, x")
-    return tuple(kept)
 
 
 def _multiscales(group: Path, name: str) -> dict[str, Any]:

@@ -127,6 +127,8 @@ def _series_pages(name: str, file: tifffile.TiffFile, depth: int) -> list[Any]:
         return pages
     if file.series[0].dataoffset is None:
         raise ValueError(f"{len(pages)} pages for {depth} slices")
+    if len(file.pages) > 1:
+        raise InputError(f"{name}: holds several stacks in {len(file.pages)} pages; give one alone")
     return []
 
 
@@ -163,6 +165,8 @@ def _refuse_truncated(path: Path, name: str, file: tifffile.TiffFile, stack: Tif
         if (layout := page.keyframe) is not None and layout.is_tiled:
             refuse_large_chunk(name, layout.chunks, stack.dtype)
         ends = (o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False))
+        if layout is not None and layout.is_contiguous and 0 in page.dataoffsets[:1]:
+            raise InputError(f"{name}: slice {z} has no pixels in the file; copy it again")
         if max(ends, default=0) > size:
             raise InputError(
                 f"{name}: slice {z} ends beyond the end of the file ({size} bytes); "

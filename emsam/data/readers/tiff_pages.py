@@ -21,7 +21,7 @@ def plain_pages(name: str, file: tifffile.TiffFile) -> list[Page]:
     """The slices of a file of which each page is one; none where metadata say otherwise.
 
     Each page is asked for its own layout: a program that appends to a file need not keep to the
-    first one. Of those that are laid out as the first, only the places of the pixels are kept.
+    first one. Of those that are laid out as one before, only the places of the pixels are kept.
 
     Raises
     ------
@@ -30,19 +30,23 @@ def plain_pages(name: str, file: tifffile.TiffFile) -> list[Page]:
     """
     if any(getattr(file, f"is_{each}") for each in _ARRANGED):
         return []
+    whole = (file.pages[number].aspage() for number in range(len(file.pages)))
+    first = next((page for page in whole if not page.is_reduced), file.pages.first.aspage())
     pages: list[Page] = []
-    described, first = 0, file.pages.first.aspage()
+    layouts: dict[tuple[int, bool], tifffile.TiffPage] = {}
+    described = 0
     for number in range(len(file.pages)):
         page = file.pages[number].aspage()
-        if page.is_reduced or page.is_mask:
+        if page.is_mask or (page.is_reduced and page.shape != first.shape):
             continue  # a smaller copy of another page, or which of its pixels count
         refuse_colour(name, page.shape, page.axes, page)
         slices = _described_slices(page)
-        if page.ndim != 2 or slices is None:
+        if page.ndim != 2 or slices is None or _holds_slices(page):
             return []
         described += slices
         refuse_different(name, first, page)
-        pages.append(_frame(page, first) if page.hash == first.hash else page)
+        like = layouts.setdefault(_layout(page), page)
+        pages.append(page if like is page else _frame(page, like))
     return pages if described in (0, len(pages)) else []
 
 
@@ -59,7 +63,7 @@ def own_layout(name: str, file: tifffile.TiffFile, page: Page | None) -> Page | 
     whole, first = page.aspage(), page.keyframe
     assert first is not None
     refuse_different(name, first, whole)
-    return page if whole.hash == first.hash else whole
+    return page if _layout(whole) == _layout(first) else whole
 
 
 def refuse_colour(name: str, shape: tuple[int, ...], axes: str, page: tifffile.TiffPage) -> None:
@@ -79,17 +83,34 @@ def refuse_different(name: str, first: tifffile.TiffPage, page: tifffile.TiffPag
             f"{name}: page {page.index} has shape {page.shape} ({page.dtype}), the first one "
             f"{first.shape} ({first.dtype}); give one stack of equal slices"
         )
+    if page.dtype is None:
+        raise InputError(
+            f"{name}: page {page.index} has {page.bitspersample} bits a pixel of a type that is "
+            "not read; convert it to 8 or 16 bit"
+        )
 
 
 def _described_slices(page: tifffile.TiffPage) -> int | None:
     """Slices of the stack that begins here, as tifffile describes it; 0 if none is described.
 
-    ``None`` if it has more axes than a stack.
+    ``None`` if it is no stack of this page.
     """
     if page.shaped_description is None:
         return 0
     shape = shaped_description_metadata(page.shaped_description)["shape"]
-    return math.prod(shape) // page.size if len(shape) <= 3 else None
+    plain = len(shape) <= 3 and tuple(shape[-2:]) == page.shape
+    return math.prod(shape[:-2]) if plain else None
+
+
+def _holds_slices(page: tifffile.TiffPage) -> bool:
+    """Whether images of the same size hang below a page."""
+    below = page.pages if page.subifds else None
+    return any(each.aspage().shape == page.shape for each in below or ())
+
+
+def _layout(page: tifffile.TiffPage) -> tuple[int, bool]:
+    """Pages that have it in common are decoded alike."""
+    return page.hash, page.is_contiguous
 
 
 def _frame(page: tifffile.TiffPage, first: tifffile.TiffPage) -> tifffile.TiffFrame:

@@ -12,6 +12,7 @@ import zarr
 from zarr.abc.store import Store
 
 from emsam.data.digest import file_xxh3, folder_digest
+from emsam.data.readers.axes import known_axes, spatial_axes
 from emsam.data.readers.chunks import (
     arrays_below,
     missing_chunks,
@@ -22,7 +23,7 @@ from emsam.data.readers.chunks import (
     refuse_truncated_chunk,
     touched_files,
 )
-from emsam.data.readers.ome_zarr import full_resolution, ome_axes, spatial_axes
+from emsam.data.readers.ome_zarr import full_resolution, ome_axes
 from emsam.data.readers.stack import (
     SLAB_BYTES,
     FileDigest,
@@ -49,8 +50,7 @@ class ZarrStack(Stack):
         self, array: ZarrArray, name: str, *, whole: bool = True, store: Store | None = None
     ) -> None:
         names, voxel_size = ome_axes(array.folder, name)
-        if not names and set(array.axes) <= set("tczyx"):
-            names = array.axes
+        names = names or known_axes(array.axes)
         axes = tuple(range(len(array.shape)))
         if len(names) == len(array.shape):
             axes = spatial_axes(names, array.shape, name)
@@ -65,11 +65,15 @@ class ZarrStack(Stack):
             refuse_links(array.folder, name)
             if self._is_blosc:
                 refuse_truncated_blosc(array.folder, name)
-            self.warnings = missing_chunks(array.folder, array.shape, array.stored, array.fill)
         with reading(name, "Zarr"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of codecs that are not in the specification yet
             self._array = zarr.open_array(
                 store or array.folder, mode="r", zarr_format=array.version
+            )
+        if whole:
+            key = self._array.metadata.encode_chunk_key
+            self.warnings = missing_chunks(
+                array.folder, array.shape, array.stored, array.fill, key, name
             )
         self._stored = array.stored
         self._has_files = store is None

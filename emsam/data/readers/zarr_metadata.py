@@ -38,7 +38,7 @@ class ZarrArray:
     stored
         What is a file: a shard, or the chunk itself.
     axes
-        Names of the axes, where Zarr v3 has them.
+        Names of the axes, where there are any.
     packed_by
         Name of the codec that wrote the files.
     version
@@ -123,7 +123,9 @@ def _version_2(folder: Path, name: str) -> ZarrArray:
     shape = whole_numbers(document.get("shape"), "shape", name)
     fill = document.get("fill_value") or 0
     packed_by = (codecs or [""])[-1]
-    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, chunk, fill, (), packed_by, 2)
+    axes = attributes_of(folder, name).get("_ARRAY_DIMENSIONS")  # as xarray names them
+    names = tuple(str(each) for each in axes) if isinstance(axes, list) else ()
+    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, chunk, fill, names, packed_by, 2)
     return _agreeing(array, name)
 
 

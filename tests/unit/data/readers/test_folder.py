@@ -86,6 +86,26 @@ def test_gaps_in_the_numbers_are_told(tmp_path: Path, grey_stack: np.ndarray) ->
         )
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["s_1_170", "s_2_188", "s_5_196"], "gaps after 2"),
+        (["s1_c0", "s1_c1", "s2_c0"], "several channels or tiles"),
+        (["z1.25", "z1.5", "z2.0"], "several channels or tiles"),
+        (["image_1", "mask_2", "image_3"], "2 kinds"),
+        (["z-2", "z-1", "z0"], "2 kinds"),
+    ],
+)
+def test_names_that_may_not_be_of_one_stack_are_told(
+    names: list[str], said: str, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    (tmp_path / "em").mkdir()
+    for name, plane in zip(names, grey_stack, strict=False):
+        tifffile.imwrite(tmp_path / f"em/{name}.tif", plane, photometric="minisblack")
+    with open_stack(tmp_path / "em") as stack:
+        assert any(said in warning for warning in stack.warnings), stack.warnings
+
+
 @pytest.mark.parametrize("suffix", ["tif", "png"])
 def test_a_damaged_slice_is_damage_that_names_the_folder(
     suffix: str, tmp_path: Path, grey_stack: np.ndarray

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,63 @@ def test_a_resolution_that_is_none_is_not_offered(resolution: Any, tmp_path: Pat
         file["main"].attrs["resolution"] = resolution
     with open_stack(path) as opened:
         assert opened.voxel_size is None
+
+
+@pytest.mark.parametrize(
+    ("units", "size"),
+    [("um", (30, 8, 8)), (b"nm", (0.03, 0.008, 0.008)), (["um"] * 3, (30, 8, 8)), ("pixel", None)],
+)
+@pytest.mark.parametrize("attribute", ["unit", "units"])
+def test_a_resolution_is_in_its_units(
+    attribute: str, units: Any, size: Any, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "s.h5", "main", np.zeros((2, 3, 4), np.uint8))
+    with h5py.File(path, "a") as file:
+        file["main"].attrs["resolution"] = [0.03, 0.008, 0.008]
+        file["main"].attrs[attribute] = units
+    with open_stack(path) as opened:
+        assert opened.voxel_size == size
+
+
+def test_what_was_never_written_is_told(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    path = tmp_path / "s.h5"
+    with h5py.File(path, "w") as file:
+        chunked = file.create_dataset(
+            "chunked", grey_stack.shape, "u1", chunks=(1, 40, 48), fillvalue=7
+        )
+        chunked[:3] = grey_stack[:3]
+        file.create_dataset("block", grey_stack.shape, "u1")
+    with open_stack(f"{path}:/chunked") as opened:
+        assert opened.warnings == ("2 of 5 chunks are not stored and read as 7",)
+    with open_stack(f"{path}:/block") as opened:
+        assert opened.warnings == ("nothing was ever written to /block; it is read as 0",)
+    write(path, "whole", grey_stack, chunks=(2, 16, 16))
+    with open_stack(f"{path}:/whole") as opened:
+        assert opened.warnings == ()
+
+
+def _dimension_labels(dataset: h5py.Dataset, names: str) -> None:
+    for dimension, name in zip(dataset.dims, names, strict=True):
+        dimension.label = name
+
+
+def _axistags(dataset: h5py.Dataset, names: str) -> None:
+    """As vigra and ilastik write them."""
+    dataset.attrs["axistags"] = json.dumps({"axes": [{"key": name} for name in names]})
+
+
+@pytest.mark.parametrize("say", [_dimension_labels, _axistags])
+def test_axes_in_another_order_are_refused(
+    say: Callable[[h5py.Dataset, str], None], tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    path = write(tmp_path / "s.h5", "main", grey_stack)
+    for names in ("zyx", "xyz", "cyx", "yxc"):
+        with h5py.File(path, "a") as file:
+            say(file["main"], names)
+        if names == "zyx":
+            np.testing.assert_array_equal(read(path), grey_stack)
+        else:
+            assert "ax" in refusal(path)
 
 
 def test_a_two_dimensional_data_set_is_one_slice(tmp_path: Path, grey_stack: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from emsam.data.readers import open_stack
 from tests.stacks import never_half, offered, read, refusal, stacks
 
 MODES = ("i1", "i2", "f4", "u2", "f2")
@@ -110,6 +111,13 @@ def test_other_headers_are_refused(
         head[field] = value
     path.write_bytes(content)
     assert said in refusal(path)
+
+
+def test_slices_beyond_those_of_the_header_are_told(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    path = write(tmp_path / "s.mrc", grey_stack.astype(np.uint16), nz=3, mz=3)
+    with open_stack(path) as stack:
+        assert stack.shape[0] == 3
+        assert stack.warnings == ("its header says 3 slices, the file has 2 more",)
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path, grey_stack: np.ndarray) -> None:

@@ -68,6 +68,23 @@ def test_blocks_that_are_not_stored_are_0_and_told(tmp_path: Path, grey_stack: n
         assert opened.warnings == ("1 of 27 chunks are not stored and read as 0",)
 
 
+@pytest.mark.parametrize("other", ["1/2/0.tmp", "1/2/9"])
+def test_another_file_is_no_block(other: str, tmp_path: Path, grey_stack: np.ndarray) -> None:
+    folder = write_n5(tmp_path / "s.n5", grey_stack)
+    (folder / "1/2/0").rename(folder / other)
+    with open_stack(folder) as opened:
+        assert opened.warnings == ("1 of 27 chunks are not stored and read as 0",)
+
+
+def test_axes_in_another_order_are_refused(tmp_path: Path, grey_stack: np.ndarray) -> None:
+    folder = write_n5(tmp_path / "s.n5", grey_stack, axes=["x", "y", "z"])
+    np.testing.assert_array_equal(read(folder), grey_stack)
+    change(folder, axes=["z", "y", "x"])
+    assert "write it in the order z, y, x" in refusal(folder)
+    change(folder, axes=["x", "y", "c"])
+    assert "along the axis 'c'" in refusal(folder)
+
+
 def test_full_resolution_of_a_multiscale_group(tmp_path: Path, grey_stack: np.ndarray) -> None:
     group = tmp_path / "s.n5" / "em"
     write_n5(group / "s0", grey_stack)
@@ -90,6 +107,14 @@ def test_full_resolution_of_a_multiscale_group(tmp_path: Path, grey_stack: np.nd
         ({"resolution": [4, 5, 40]}, None),
         ({"resolution": [4, 5], "units": ["nm", "nm"]}, None),
         ({"resolution": ["4", 5, 40], "units": ["nm", "nm", "nm"]}, None),
+        ({"pixelResolution": {"dimensions": [4, 5, 40], "unit": "nm"}}, (40, 5, 4)),
+        (
+            {
+                "pixelResolution": {"dimensions": [4, 5, 40], "unit": "nm"},
+                "downsamplingFactors": [2, 2, 1],
+            },
+            (40, 10, 8),
+        ),
         ({"pixelResolution": {"dimensions": [4, 5, 40], "unit": "pixel"}}, None),
         ({"pixelResolution": {"dimensions": [4, 5, 40]}}, None),
     ],

@@ -176,6 +176,51 @@ def test_smaller_copies_of_pages_are_no_slices(tmp_path: Path, grey_stack: np.nd
         np.testing.assert_array_equal(read(tmp_path / name), grey_stack)
 
 
+@pytest.mark.parametrize("depth", [4, 40])
+@pytest.mark.parametrize("ome", [True, False], ids=["ome", "plain"])
+def test_strips_may_lie_in_any_order(ome: bool, depth: int, tmp_path: Path) -> None:
+    planes = np.random.default_rng(0).integers(0, 256, (depth, 48, 40), np.uint8)
+    strips = planes.reshape(depth, 3, 16, 40)
+    strips[2] = strips[2, ::-1]
+    path = tmp_path / "s.tif"
+    whole(rowsperstrip=16, ome=ome, metadata={"axes": "ZYX"} if ome else None)(path, planes)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        offsets = file.pages[2].aspage().tags["StripOffsets"]
+        offsets.overwrite(offsets.value[::-1])
+    strips[2] = strips[2, ::-1]
+    np.testing.assert_array_equal(read(path), planes)
+
+
+@pytest.mark.parametrize("shape", [(10, 48, 1), (48, 40, 1), (4, 1, 1), (5, 1, 40)])
+def test_stacks_as_narrow_as_a_pixel(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    """tifffile keeps one as a single page, and says its shape beside it."""
+    stack = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    whole()(tmp_path / "s.tif", stack)
+    np.testing.assert_array_equal(read(tmp_path / "s.tif"), stack)
+
+
+def test_slices_below_a_page_or_called_reduced_are_slices(
+    tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    options: list[dict[str, Any]] = [{"subfiletype": int(z > 0)} for z in range(len(grey_stack))]
+    one_by_one(tmp_path / "reduced.tif", list(grey_stack), options)
+    with tifffile.TiffWriter(tmp_path / "below.tif") as writer:
+        for z, plane in enumerate(grey_stack):
+            below = {"subifds": len(grey_stack) - 1} if z == 0 else {}
+            writer.write(plane, photometric="minisblack", metadata=None, **below)
+    for name in ("reduced.tif", "below.tif"):
+        np.testing.assert_array_equal(read(tmp_path / name), grey_stack)
+
+
+def test_several_stacks_behind_a_page_each_are_refused(
+    tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    with tifffile.TiffWriter(tmp_path / "s.tif") as writer:
+        for part in (grey_stack, grey_stack[::-1]):
+            writer.write(part, photometric="minisblack", truncate=True)
+    assert "several stacks" in refusal(tmp_path / "s.tif")
+
+
 def test_a_single_page_is_a_stack_of_one_slice(tmp_path: Path, grey_stack: np.ndarray) -> None:
     whole()(tmp_path / "one.tif", grey_stack[0])
     np.testing.assert_array_equal(read(tmp_path / "one.tif"), grey_stack[:1])

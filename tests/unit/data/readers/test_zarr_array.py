@@ -120,6 +120,55 @@ def test_round_trip_of_version_3(
         np.testing.assert_array_equal(read(location), array)
 
 
+def test_chunks_that_lie_elsewhere_are_no_missing_ones(
+    tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    """Old writers nested chunks and did not say so: all of them would be read as 0."""
+    nested = zarr.create_array(
+        tmp_path / "s.zarr", shape=grey_stack.shape, dtype="u1", chunks=(2, 16, 16), zarr_format=2,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+    )  # fmt: skip
+    nested[...] = grey_stack
+    metadata = tmp_path / "s.zarr/.zarray"
+    document = json.loads(metadata.read_text())
+    assert document.pop("dimension_separator") == "/"
+    metadata.write_text(json.dumps(document))
+    line = refusal(tmp_path / "s.zarr")
+    assert "dimension_separator" in line
+    assert "0.0.0" in line
+    change(metadata, dimension_separator="/")
+    np.testing.assert_array_equal(read(tmp_path / "s.zarr"), grey_stack)
+
+
+@pytest.mark.parametrize("other", ["c/1/2/0.partial", "c/7/7/7", "c/1/2/00", "1/2/0"])
+def test_another_file_is_no_chunk(other: str, tmp_path: Path, grey_stack: np.ndarray) -> None:
+    path = write(tmp_path / "s.zarr", grey_stack)
+    (path / other).parent.mkdir(parents=True, exist_ok=True)
+    (path / "c/1/2/0").rename(path / other)
+    with open_stack(path) as opened:
+        assert opened.warnings == ("1 of 27 chunks are not stored and read as 0",)
+
+
+@pytest.mark.parametrize(
+    ("names", "right"),
+    [("ZYX", True), ("XYZ", False), (("channel", "y", "x"), False), (("row", "y", "x"), True)],
+)
+@pytest.mark.parametrize("version", [2, 3])
+def test_names_of_axes_are_heeded(
+    names: tuple[str, ...], right: bool, version: int, tmp_path: Path, grey_stack: np.ndarray
+) -> None:
+    """Of Zarr v3, and as xarray writes them in v2; what nobody knows says nothing."""
+    path = write(tmp_path / "s.zarr", grey_stack, zarr_format=version)
+    if version == 3:
+        change(path / "zarr.json", dimension_names=list(names))
+    else:
+        zarr.open_array(path).attrs["_ARRAY_DIMENSIONS"] = list(names)
+    if right:
+        np.testing.assert_array_equal(read(path), grey_stack)
+    else:
+        assert "ax" in refusal(path)
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_two_axes_are_one_slice(version: int, tmp_path: Path, grey_stack: np.ndarray) -> None:
     path = write(tmp_path / "s.zarr", grey_stack[0], chunks=(16, 20), zarr_format=version)
