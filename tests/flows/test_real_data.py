@@ -53,10 +53,14 @@ def test_real_labels_score_perfectly_against_themselves(
 
 
 def test_a_minute_of_training_finds_most_neurites(ca1: Laboratory) -> None:
-    """An untrained network, which finds one object or none, scores above 0.9."""
-    settings = ("train.steps=150", "train.learning_rate=0.01", "train.patch=128",
+    """An untrained network, which finds one object or none, scores above 0.9.
+
+    Processors differ in the last digits, which decides early scores: one without AVX-512 had 0.42
+    after 150 steps, and 0.10 after 220.
+    """
+    settings = ("train.steps=220", "train.learning_rate=0.01", "train.patch=128",
                 "train.batch_size=4",
-                "train.validate_every=150", "train.validate_slices=1",
+                "train.validate_every=220", "train.validate_slices=1",
                 "model.name=unet", "model.unet_widths=[12, 24, 32]")  # fmt: skip
     options = [part for item in settings for part in ("--set", item)]
     run = ca1.json("train", "--data", "ca1", "--task", "neurites", *options)["run"]
