@@ -38,6 +38,7 @@ from emsam.params import TASKS
 from emsam.progress import Progress
 
 _Slice = tuple[list[np.ndarray], dict[str, np.ndarray]]
+"""The image at all levels, and ids by task."""
 _READ_AHEAD = 64 << 20
 """Bytes of a slice, with its labels, up to which the next ones are held meanwhile."""
 _JOURNAL = 4
@@ -248,7 +249,7 @@ def _copy_slices(
 def _read_slices(
     image: Stack, labels: Mapping[str, Stack], first: int
 ) -> Iterator[Iterator[_Slice]]:
-    """Slices from ``first`` on: the image at all levels, and ids by task.
+    """Slices from ``first`` on.
 
     While one is used the next two are halved, unless they are large.
     """

@@ -45,9 +45,8 @@ def scene(settings: Settings) -> Scene:
     with VolumeWriter(path, (DEPTH, *SIDE), np.dtype(np.uint8), types) as writer:
         for _ in range(DEPTH):
             grey = rng.integers(0, 256, SIDE, np.uint8)
-            writer.append(
-                image_levels(grey), {"neurites": rng.integers(0, 1 << 32, SIDE, np.uint64)}
-            )
+            ids = rng.integers(0, 1 << 32, SIDE, np.uint64)
+            writer.append(image_levels(grey), {"neurites": ids})
         writer.finish(VolumeInfo("noise", (30.0, 8.0, 8.0)))
     store = settings.runs_root / "a" / "noise-test.zarr"
     store.parent.mkdir(parents=True)

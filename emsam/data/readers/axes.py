@@ -35,7 +35,7 @@ def spatial_axes(names: Sequence[str], shape: Sequence[int], name: str) -> tuple
             )
     order = "".join(names[index] for index in kept)
     if order not in ("zyx", "yx"):
-        raise InputError(f"{name}: its axes are {', '.join(names)}; write it in the order z, y, x")
+        raise _other_order(names, name)
     return tuple(kept)
 
 
@@ -48,8 +48,9 @@ def refuse_other_order(names: Sequence[object], shape: Sequence[int], name: str)
         See :func:`spatial_axes`; also axes of length 1 that come last.
     """
     known = known_axes(names)
-    if len(known) != len(shape):
-        return
-    kept = spatial_axes(known, shape, name)
-    if kept[-1] != len(shape) - 1:
-        raise InputError(f"{name}: its axes are {', '.join(known)}; write it in the order z, y, x")
+    if len(known) == len(shape) and spatial_axes(known, shape, name)[-1] != len(shape) - 1:
+        raise _other_order(known, name)
+
+
+def _other_order(names: Sequence[str], name: str) -> InputError:
+    return InputError(f"{name}: its axes are {', '.join(names)}; write it in the order z, y, x")

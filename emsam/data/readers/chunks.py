@@ -1,4 +1,4 @@
-"""What Zarr and N5 folders share: JSON metadata, numbers in it, missing chunks."""
+"""What chunked formats share: JSON metadata, numbers in it, missing chunks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from emsam.errors import DamagedInput, InputError
 _LARGEST_JSON = 64 << 20
 _LISTED = 8
 _DEPTH = 8
+Key = Callable[[tuple[int, ...]], str]
+"""Name of a file of an array by its place in the grid."""
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
@@ -61,10 +63,6 @@ def whole_numbers(values: Any, what: str, name: str) -> tuple[int, ...]:
     )
 
 
-Key = Callable[[tuple[int, ...]], str]
-"""Name of a file of an array by its place in the grid."""
-
-
 def missing_chunks(
     folder: Path, shape: Sequence[int], chunk: Sequence[int], fill: Any, key: Key, name: str
 ) -> tuple[str, ...]:
@@ -75,13 +73,13 @@ def missing_chunks(
     InputError
         There are files, but none of them is a chunk.
     """
-    grid = [math.ceil(a / b) for a, b in zip(shape, chunk, strict=True)]
+    grid = chunk_grid(shape, chunk)
     have, other = 0, ""
     for path in chunk_files(folder):
         file = path.relative_to(folder).as_posix()
         place = tuple(int(digits) for digits in re.findall(r"\d+", file))[-len(grid) :]
-        inside = len(place) == len(grid) and all(map(operator.lt, place, grid))
-        if inside and key(place) == file:
+        in_grid = len(place) == len(grid) and all(map(operator.lt, place, grid))
+        if in_grid and key(place) == file:
             have += 1
         else:
             other = other or file
@@ -91,12 +89,20 @@ def missing_chunks(
             f"there is {other}. Where only the separator differs, say it in the metadata "
             "('dimension_separator' of .zarray)"
         )
-    return not_stored(math.prod(grid) - have, math.prod(grid), fill)
+    return not_stored(have, grid, fill)
 
 
-def not_stored(missing: int, wanted: int, fill: Any) -> tuple[str, ...]:
-    """A warning of chunks that are read as a fill value; none if none are missing."""
-    return (f"{missing} of {wanted} chunks are not stored and read as {fill}",) if missing else ()
+def chunk_grid(shape: Sequence[int], chunk: Sequence[int]) -> list[int]:
+    """Chunks along each axis."""
+    return [math.ceil(whole / side) for whole, side in zip(shape, chunk, strict=True)]
+
+
+def not_stored(have: int, grid: Sequence[int], fill: Any) -> tuple[str, ...]:
+    """A warning of chunks that are read as a fill value; none if all are there."""
+    wanted = math.prod(grid)
+    if have == wanted:
+        return ()
+    return (f"{wanted - have} of {wanted} chunks are not stored and read as {fill}",)
 
 
 def refuse_truncated_blosc(folder: Path, name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -14,7 +13,7 @@ import numpy as np
 
 from emsam.data.digest import file_xxh3
 from emsam.data.readers.axes import refuse_other_order
-from emsam.data.readers.chunks import not_stored
+from emsam.data.readers.chunks import chunk_grid, not_stored
 from emsam.data.readers.content import refuse_other_content
 from emsam.data.readers.stack import (
     FileDigest,
@@ -201,9 +200,8 @@ def _axis_names(dataset: h5py.Dataset) -> list[str]:
 def _never_written(dataset: h5py.Dataset) -> tuple[str, ...]:
     """A warning of what is read as a fill value because nothing was ever written there."""
     if dataset.chunks:
-        sides = zip(dataset.shape, dataset.chunks, strict=True)
-        wanted = math.prod(math.ceil(whole / chunk) for whole, chunk in sides)
-        return not_stored(wanted - dataset.id.get_num_chunks(), wanted, dataset.fillvalue)
+        grid = chunk_grid(dataset.shape, dataset.chunks)
+        return not_stored(dataset.id.get_num_chunks(), grid, dataset.fillvalue)
     if dataset.id.get_storage_size() == 0:
         return (f"nothing was ever written to {dataset.name}; it is read as {dataset.fillvalue}",)
     return ()

@@ -26,7 +26,7 @@ def plain_pages(name: str, file: tifffile.TiffFile) -> list[Page]:
     Raises
     ------
     InputError
-        A colour image, or pages of several shapes or types.
+        A colour image, a type that is not read, or pages of several shapes or types.
     """
     if any(getattr(file, f"is_{each}") for each in _ARRANGED):
         return []
@@ -45,6 +45,7 @@ def plain_pages(name: str, file: tifffile.TiffFile) -> list[Page]:
             return []
         described += slices
         refuse_different(name, first, page)
+        _refuse_unread_type(name, page)
         like = layouts.setdefault(_layout(page), page)
         pages.append(page if like is page else _frame(page, like))
     return pages if described in (0, len(pages)) else []
@@ -83,6 +84,9 @@ def refuse_different(name: str, first: tifffile.TiffPage, page: tifffile.TiffPag
             f"{name}: page {page.index} has shape {page.shape} ({page.dtype}), the first one "
             f"{first.shape} ({first.dtype}); give one stack of equal slices"
         )
+
+
+def _refuse_unread_type(name: str, page: tifffile.TiffPage) -> None:
     if page.dtype is None:
         raise InputError(
             f"{name}: page {page.index} has {page.bitspersample} bits a pixel of a type that is "

@@ -102,12 +102,11 @@ def _version_3(folder: Path, document: dict[str, Any], name: str) -> ZarrArray:
             inner_codecs = _names(inner.get("codecs"), "name")
             inner_codecs += _names(inner.get("index_codecs"), "name")
             _refuse_codecs(inner_codecs, _CODECS_3 - {"sharding_indexed"}, name)
-    axes = document.get("dimension_names") or ()
+    axes = _axes(document.get("dimension_names"))
     shape = whole_numbers(document.get("shape"), "shape", name)
     fill = document.get("fill_value", 0)
-    names = tuple(str(each) for each in axes) if isinstance(axes, list) else ()
     packed_by = (_names(codecs, "name") or [""])[-1].removeprefix("numcodecs.")
-    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, stored, fill, names, packed_by, 3)
+    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, stored, fill, axes, packed_by, 3)
     return _agreeing(array, name)
 
 
@@ -123,9 +122,8 @@ def _version_2(folder: Path, name: str) -> ZarrArray:
     shape = whole_numbers(document.get("shape"), "shape", name)
     fill = document.get("fill_value") or 0
     packed_by = (codecs or [""])[-1]
-    axes = attributes_of(folder, name).get("_ARRAY_DIMENSIONS")  # as xarray names them
-    names = tuple(str(each) for each in axes) if isinstance(axes, list) else ()
-    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, chunk, fill, names, packed_by, 2)
+    axes = _axes(attributes_of(folder, name).get("_ARRAY_DIMENSIONS"))  # as xarray names them
+    array = ZarrArray(folder, shape, np.dtype(dtype), chunk, chunk, fill, axes, packed_by, 2)
     return _agreeing(array, name)
 
 
@@ -148,6 +146,10 @@ def _agreeing(array: ZarrArray, name: str) -> ZarrArray:
 
 def _dictionary(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _axes(names: Any) -> tuple[str, ...]:
+    return tuple(str(each) for each in names) if isinstance(names, list) else ()
 
 
 def _names(codecs: Any, key: str) -> list[str]:

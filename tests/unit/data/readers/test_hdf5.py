@@ -113,13 +113,22 @@ def test_axes_in_another_order_are_refused(
     say: Callable[[h5py.Dataset, str], None], tmp_path: Path, grey_stack: np.ndarray
 ) -> None:
     path = write(tmp_path / "s.h5", "main", grey_stack)
-    for names in ("zyx", "xyz", "cyx", "yxc"):
+    for names, said in (
+        ("zyx", ""),
+        ("xyz", "its axes are x, y, z; write it in the order z, y, x"),
+        ("cyx", "5 entries along the axis 'c'"),
+        ("yxc", "48 entries along the axis 'c'"),
+    ):
         with h5py.File(path, "a") as file:
             say(file["main"], names)
-        if names == "zyx":
-            np.testing.assert_array_equal(read(path), grey_stack)
+        if said:
+            assert said in refusal(path)
         else:
-            assert "ax" in refusal(path)
+            np.testing.assert_array_equal(read(path), grey_stack)
+    write(path, "flat", grey_stack[0, :, :, None])
+    with h5py.File(path, "a") as file:
+        say(file["flat"], "yxc")
+    assert "its axes are y, x, c; write it in the order z, y, x" in refusal(f"{path}:/flat")
 
 
 def test_a_two_dimensional_data_set_is_one_slice(tmp_path: Path, grey_stack: np.ndarray) -> None:

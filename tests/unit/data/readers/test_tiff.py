@@ -120,11 +120,9 @@ def test_each_page_may_be_stored_in_its_own_way(
 ) -> None:
     """As a program does that appends to what another one wrote."""
     planes = list(np.random.default_rng(0).integers(0, 256, (depth, 48, 40), np.uint8))
-    ways: list[dict[str, Any]] = [
-        {}, {"compression": "zlib"}, {"tile": (16, 16)}, {}, {"rowsperstrip": 7},
-    ]  # fmt: skip
+    ways: list[dict[str, Any]] = [{"compression": "zlib"}, {"tile": (16, 16)}, {"rowsperstrip": 7}]
     options = [{} if described else {"metadata": None} for _ in planes]
-    for own, way in zip(options[2:], ways[1:], strict=False):
+    for own, way in zip(options[2:], ways, strict=False):
         own.update(way)
     one_by_one(tmp_path / "s.tif", planes, options)
     np.testing.assert_array_equal(read(tmp_path / "s.tif"), planes)
